@@ -70,6 +70,11 @@ rules = {
 }
 copied = shop.replace(derived={name: {**stock, **rule} for name, rule in rules.items()})
 caches = simtx.compare(copied, ["2pc", "saga"], replications=2)
+# A consumer group of the stock's events in a log with six partitions; nothing checks who writes.
+instances = {"service": "inventory", "key": "stock:{product}", "instances": 3, "session": "300ms", "guard": "none"}
+instances |= {"pause_every": {"distribution": "exponential", "average": "2s"}, "pause": "500ms"}
+log = {"broker.partitions": 6, "broker.fetch": 50}
+consumed = simtx.simulate(shop.replace(groups={"stock": instances}, **log), "saga")
 """
 
 
@@ -162,6 +167,12 @@ ENTRIES = (
         "What do readers of a cache or a search index see?",
         "caches.plot.derived()",
         "Left: the share of stale reads. Right: the age of stale values. A cross marks copies that stay wrong until their key is written again.",
+    ),
+    Entry(
+        "group",
+        "Who reads which partition, and what does a zombie do?",
+        "consumed.plot.group()",
+        "A bar has the colour and the hatch of the partition's owner, and is pale while that stands still. Shaded: a silent instance, until others have its partitions. Below: events that wait.",
     ),
     Entry(
         "load",

@@ -40,6 +40,7 @@ from simtx.cli.sweep import sweep
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
 from simtx.cli.verify import verify
+from simtx.cli.verify_derived import verify_derived
 from simtx.errors import ScenarioError, SimtxError
 from simtx.printable import printable
 
@@ -103,6 +104,7 @@ app.command()(_ready(saturation, "simtx.experiments.saturation", "simtx.report.s
 app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))
 app.command()(_ready(report, "simtx.experiments.saved", "simtx.report.review.report"))
 app.command()(_ready(verify, "simtx.checker.protocols.verify"))
+app.command("verify-derived")(_ready(verify_derived, "simtx.checker.derived.verify"))
 app.command()(_ready(diff, "simtx.experiments.diff", "simtx.report.diff"))
 app.command("check-history")(_ready(check_history, "simtx.histories"))
 app.command()(_ready(convert, "simtx.histories"))

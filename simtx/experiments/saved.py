@@ -40,7 +40,7 @@ from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
 from simtx.metrics.run import Run
 from simtx.metrics.rundata import RunData
-from simtx.metrics.timeline import Timeline
+from simtx.metrics.timeline import Timeline, beside
 from simtx.protocols import strategy as resolve
 from simtx.scenario import Scenario, from_dict
 from simtx.scenario.fingerprints import strategy_sources
@@ -306,7 +306,7 @@ def _run(folder: Path, document: Mapping[str, Any]) -> Run:
         values["services"],
         broker=strategy.uses_broker,
         partitions=scenario.broker.partitions > 0,
-        derived=scenario.derived,
+        beside=beside(scenario),
     )
     values["counts"] = {name: values.get(name, 0) for name in COUNTERS}
     known = {one.name for one in dataclasses.fields(RunData)}

@@ -48,6 +48,7 @@ ORDER: Final = (
     "split-brain",
     "broker-outage",
     "stale-cache",
+    "zombie-consumer",
 )
 """Names of the stories, in the order in which they are told."""
 

@@ -37,7 +37,7 @@ from simtx.metrics.recovery import target
 from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.stations import Counts, Locks, Station, Stations
 from simtx.metrics.summary import summarise, transactions_frame
-from simtx.metrics.timeline import Clock, Timeline
+from simtx.metrics.timeline import Clock, Timeline, beside
 from simtx.protocols import Plan, Step
 from simtx.protocols.operations import writes
 
@@ -170,7 +170,7 @@ class Replay:
             list(scenario.services),
             broker=broker,
             partitions=scenario.broker.partitions > 0,
-            derived=scenario.derived,
+            beside=beside(scenario),
         )
         self.clock = Clock(scenario)
         self.levels: dict[str, float] = {}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from simtx.metrics.groups import GroupRecord
 from simtx.metrics.guarantees import Broken
 from simtx.metrics.stations import Stations
 from simtx.metrics.still_open import NOTHING, StillOpen
@@ -66,6 +67,7 @@ class RunData:
     Attributes:
         counts: What was counted in the whole run, by the names of `simtx.metrics.counters`.
         origin: The run's zero on the machine's monotonic clock.
+        groups: The course of each consumer group, where one was simulated.
     """
 
     columns: dict[str, Sequence[float] | Sequence[str]]
@@ -92,3 +94,4 @@ class RunData:
     broken_counts: Mapping[str, int] = field(default_factory=dict)
     watched: Sequence[str] = ()
     unfinished: int = 0
+    groups: Mapping[str, GroupRecord] = field(default_factory=dict)

@@ -78,9 +78,9 @@ LAG: Final = "lag"
 
 
 def columns(
-    services: Sequence[str], *, broker: bool, partitions: bool = False, derived: Iterable[str] = ()
+    services: Sequence[str], *, broker: bool, partitions: bool = False, beside: Iterable[str] = ()
 ) -> list[str]:
-    """Names of the columns: those of the whole run, then those of each service, then those of each derived store."""
+    """Names of the columns: those of the whole run, then those of each service, then further ones."""
     names = ["time_s", "drift_net", "drift_gross", "in_flight", "undecided", "in_doubt"]  # `of_whole_run`
     for service in services:
         names += [f"queue_{service}", f"busy_{service}", f"lock_queue_{service}"]
@@ -88,7 +88,12 @@ def columns(
             names += [f"relay_{service}", f"broker_{service}"]
         if broker and partitions:
             names.append(f"{LAG}_{service}")
-    return [*names, *(f"wrong_{name}" for name in derived)]
+    return [*names, *beside]
+
+
+def beside(scenario: Scenario) -> list[str]:
+    """Names of the columns of what follows the services: wrong copies of derived stores, events that wait in consumer groups."""
+    return [*(f"wrong_{name}" for name in scenario.derived), *(f"waiting_{name}" for name in scenario.groups)]
 
 
 def of_whole_run(now: float, ledger: TransactionLedger, in_doubt: int) -> list[float]:
@@ -105,15 +110,15 @@ class Timeline:
         services: Names of the services.
         broker: Whether the strategy has a broker, and so relays and messages that can wait.
         partitions: Whether that broker has partitions.
-        derived: Names of the derived stores.
+        beside: Names of further columns.
     """
 
     __slots__ = ("_cells", "_whole", "names")
 
     def __init__(
-        self, services: Sequence[str], *, broker: bool, partitions: bool = False, derived: Iterable[str] = ()
+        self, services: Sequence[str], *, broker: bool, partitions: bool = False, beside: Iterable[str] = ()
     ) -> None:
-        self.names = columns(services, broker=broker, partitions=partitions, derived=derived)
+        self.names = columns(services, broker=broker, partitions=partitions, beside=beside)
         self._cells = array("d")
         self._whole: list[int] = []
 

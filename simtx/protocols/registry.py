@@ -216,26 +216,42 @@ def _parsed(text: str) -> Strategy:
         raise ScenarioError(f"there is no strategy '{name}'{_hint(name)}; choose {_names()}", _WHERE)
     if not colon:
         return kind()
+    return kind(**options_in(text, name, options, kind, _WHERE))
+
+
+def options_in(text: str, name: str, options: str, kind: type[Any], where: str) -> dict[str, Any]:
+    """The values of options that were written as text, ``option=value,option=value``, by name.
+
+    Args:
+        text: All that was written.
+        name: What has the options.
+        options: They.
+        kind: Its class, a dataclass whose fields they are.
+        where: What errors begin with.
+
+    Raises:
+        ScenarioError: There is no such option, one is given twice, or a value does not fit.
+    """
     types_of_fields = get_type_hints(kind)
     known = {field.name: types_of_fields[field.name] for field in fields(kind) if field.init}
     values: dict[str, Any] = {}
     for part in options.split(","):
         option, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not option:
-            raise ScenarioError(f"'{part.strip()}' in '{text}' is not of the form option=value", _WHERE)
+            raise ScenarioError(f"'{part.strip()}' in '{text}' is not of the form option=value", where)
         if option not in known:
             close = difflib.get_close_matches(option, known, n=1)
             guess = f" (did you mean '{close[0]}'?)" if close else ""
             raise ScenarioError(
-                f"'{name}' has no option '{option}'{guess}; its options are {_choice(_textual(known))}", _WHERE
+                f"'{name}' has no option '{option}'{guess}; its options are {_choice(_textual(known))}", where
             )
         if option in values:
-            raise ScenarioError(f"option '{option}' is given twice in '{text}'", _WHERE)
-        values[option] = _value(known[option], value, f"{name}: option '{option}'")
-    return kind(**values)
+            raise ScenarioError(f"option '{option}' is given twice in '{text}'", where)
+        values[option] = _value(known[option], value, f"{name}: option '{option}'", where)
+    return values
 
 
-def _value(kind: Any, text: str, what: str) -> Any:
+def _value(kind: Any, text: str, what: str, where: str = _WHERE) -> Any:
     """The value of an option, of the type that its field has."""
     problem = ""
     if type(None) in _alternatives(kind) and text.lower() == "none":
@@ -259,8 +275,8 @@ def _value(kind: Any, text: str, what: str) -> Any:
         elif option is str:
             return text
     if not problem:  # policies, for example
-        raise ScenarioError(f"{what} has no form as text; set it in Python or in the scenario file", _WHERE)
-    raise ScenarioError(f"{what} is '{text}', but {problem}", _WHERE)
+        raise ScenarioError(f"{what} has no form as text; set it in Python or in the scenario file", where)
+    raise ScenarioError(f"{what} is '{text}', but {problem}", where)
 
 
 def option(kind: type[Any], name: str, value: Any, what: str) -> Any:

@@ -25,6 +25,7 @@ from simtx.reference.processes.preflight import check, check_address, provider_o
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder import scratch, strategies
 from simtx.reference.run_folder.collect import Left, entries, gather
+from simtx.reference.run_folder.derived import figures
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.stores.sqlite.provider import BOOKS, ProviderBooks
@@ -112,7 +113,7 @@ def execute(
     schedule = Schedule.draw(scenario, seed)
     check(scenario, chosen, schedule.plans)
     if host is not None:
-        check_address(host, port, 8 + 4 * len(scenario.services))
+        check_address(host, port, 8 + 4 * len(scenario.services) + len(scenario.derived))
     elif port:
         raise ScenarioError("a port belongs to an address: say host as well, such as 127.0.0.1", "port")
     _check_versions(speaks or {}, {*scenario.services, chosen.hub})
@@ -281,6 +282,7 @@ class Session:
             waiting=waiting,
             left=left,
             notes=notes,
+            extra=figures(self.folder, self.scenario, changes, values, origin),
         )
 
     def _read(self, node: str) -> tuple[list[Change], dict[str, float], Left]:

@@ -170,6 +170,7 @@ _OF_GROUP: Final = {
     "lag_p50_ms": ("from commit to effect, median", "ms"),
     "lag_p99_ms": ("from commit to effect, 99 %", "ms"),
     "lag_max_ms": ("from commit to effect, longest", "ms"),
+    "waiting_max": ("events stored and not applied, most at once", "count"),
     "rebalances": ("rebalances", "per run"),
     "refused": ("writes of former owners refused", "per run"),
     "again": ("events applied again", "per run"),
@@ -178,6 +179,21 @@ _OF_GROUP: Final = {
     "wrong_at_end": ("keys wrong at the end", "per run"),
 }
 """Label and unit of the metrics of a consumer group."""
+_OF_AGGREGATE: Final = {
+    "commands": ("commands", "per run", 1.0),
+    "conflict_share": ("appends that met a conflict", "%", 100.0),
+    "attempts_mean": ("attempts", "per command", 1.0),
+    "latency_p50_ms": ("from command to end, median", "ms", 1.0),
+    "latency_p99_ms": ("from command to end, 99 %", "ms", 1.0),
+    "given_up": ("commands given up", "per run", 1.0),
+    "refused": ("commands refused", "per run", 1.0),
+    "unfinished": ("commands without an end", "per run", 1.0),
+    "twice": ("events of a command that was done before", "per run", 1.0),
+    "overdrawn": ("aggregates below zero", "per run", 1.0),
+    "longest_stream": ("longest stream", "events", 1.0),
+}
+"""Label, unit and scale of the metrics of a kind of aggregates."""
+_AGGREGATE: Final = re.compile(rf"aggregate_(\w+?)_({'|'.join(_OF_AGGREGATE)})")
 _GROUP: Final = re.compile(rf"group_(\w+?)_({'|'.join(_OF_GROUP)})")
 _DERIVED: Final = re.compile(rf"derived_(\w+?)_({'|'.join(OF_DERIVED)})")
 
@@ -187,7 +203,7 @@ METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 
 def metric(name: str) -> Metric:
     """How this metric is shown; one that the catalogue does not know keeps its own name."""
-    return METRICS.get(name) or of_derived(name) or of_group(name) or Metric(name, name.replace("_", " "), "", "Other")
+    return METRICS.get(name) or of_beside(name) or Metric(name, name.replace("_", " "), "", "Other")
 
 
 def of_group(name: str) -> Metric | None:
@@ -197,6 +213,20 @@ def of_group(name: str) -> Metric | None:
         return None
     label, unit = _OF_GROUP[match[2]]
     return Metric(name, f"{match[1]}: {label}", unit, "Consumer groups", absent="no event was applied")
+
+
+def of_aggregate(name: str) -> Metric | None:
+    """A metric of a kind of aggregates, which has its name in it."""
+    match = _AGGREGATE.fullmatch(name)
+    if match is None:
+        return None
+    label, unit, scale = _OF_AGGREGATE[match[2]]
+    return Metric(name, f"{match[1]}: {label}", unit, "Aggregates", scale, absent="no command has come")
+
+
+def of_beside(name: str) -> Metric | None:
+    """A metric of what the scenario has beside its transactions: derived stores, consumer groups, aggregates."""
+    return of_derived(name) or of_group(name) or of_aggregate(name)
 
 
 def of_derived(name: str) -> Metric | None:

@@ -279,7 +279,9 @@ def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> Non
     ax.fill_between(time, values, step="post", color=look.colour, alpha=0.2, linewidth=0)
     ax.plot(time, values, drawstyle="steps-post", color=look.colour, linestyle=look.dashes, linewidth=1.5, label=label)
     faults.shade(ax, [run])
-    plain = f"wrong copies: {column[6:]}" if column.startswith("wrong_") else column.replace("_", " ")
+    plain = column.replace("_", " ")
+    for prefix, words in (("wrong_", "wrong copies"), ("waiting_", "events that wait")):
+        plain = f"{words}: {column.removeprefix(prefix)}" if column.startswith(prefix) else plain
     name, unit = _NAMES.get(column, plain), run.drift_unit if column.startswith("drift") else "count"
     left = f"{catalogue.number(round(float(values[-1]), 9))} {run.drift_unit if column.startswith('drift') else ''}".strip()
     ax.annotate(

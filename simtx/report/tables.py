@@ -51,7 +51,7 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
         confidence: Coverage of the intervals.
     """
     unasked = [name for name, one in catalogue.METRICS.items() if one.listed and name in comparison.metrics]
-    unasked += [name for name in comparison.metrics if catalogue.of_derived(name) or catalogue.of_group(name)]
+    unasked += [name for name in comparison.metrics if catalogue.of_beside(name)]
     chosen = unasked if metrics is None else list(metrics)
     frame = comparison.frame
     known = {name: timeouts(comparison.scenario, one) for name, one in comparison.objects.items()}

@@ -15,6 +15,7 @@ from simtx.scenario.distributions import (
     Uniform,
 )
 from simtx.scenario.infrastructure import (
+    AggregateSpec,
     BrokerSpec,
     CommonMode,
     DerivedSpec,
@@ -43,6 +44,7 @@ Broker, Clients, Hub, Link, Log, Network, Service, Store = (
 )
 
 __all__ = [
+    "AggregateSpec",
     "Assumption",
     "Broker",
     "BrokerSpec",

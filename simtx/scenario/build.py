@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import CopyRule
 from simtx.protocols.derived.group import GroupRule
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
@@ -18,6 +19,7 @@ from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
 from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
 from simtx.scenario.infrastructure import (
+    AggregateSpec,
     BrokerSpec,
     CommonMode,
     DerivedSpec,
@@ -32,6 +34,9 @@ from simtx.scenario.infrastructure import (
 )
 from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Trigger, Workload
 from simtx.scenario.versions import Upgrade
+
+PARTITIONS: Final = 8
+"""Of the events of a consumer group, if neither it nor the broker says how many."""
 
 Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, ``vote-store``, and ``client`` if the clients are somewhere."""
@@ -167,7 +172,13 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
     }
 
 
-def groups(files: Mapping[str, schema.GroupFile]) -> dict[str, GroupSpec]:
+def partitions(group: schema.GroupFile, broker: schema.BrokerFile) -> int:
+    """How many partitions the events of a group have."""
+    count: int = group.partitions or in_force(broker)["partitions"] or PARTITIONS
+    return count
+
+
+def groups(files: Mapping[str, schema.GroupFile], broker: schema.BrokerFile) -> dict[str, GroupSpec]:
     """Consumer groups by name."""
     return {
         name: GroupSpec(
@@ -175,7 +186,7 @@ def groups(files: Mapping[str, schema.GroupFile]) -> dict[str, GroupSpec]:
             service=file.service,
             key=file.key,
             rule=GroupRule(file.checkpoint, file.guard, begin=file.begin),
-            partitions=file.partitions,
+            partitions=partitions(file, broker),
             instances=file.instances,
             service_time=file.service_time,
             lag=file.lag,
@@ -183,6 +194,31 @@ def groups(files: Mapping[str, schema.GroupFile]) -> dict[str, GroupSpec]:
             session=file.session,
             pause_every=file.pause_every,
             pause=file.pause,
+        )
+        for name, file in files.items()
+    }
+
+
+def aggregates(files: Mapping[str, schema.AggregateFile]) -> dict[str, AggregateSpec]:
+    """Kinds of aggregates by name."""
+    return {
+        name: AggregateSpec(
+            name=name,
+            key=file.key,
+            rule=AggregateRule(
+                file.append, file.conflict, file.recognises, "none" if file.snapshot_every is None else "own"
+            ),
+            commands=file.commands,
+            load_time=file.load_time,
+            event_time=file.event_time,
+            snapshot_every=file.snapshot_every,
+            decide_time=file.decide_time,
+            append_time=file.append_time,
+            retry_after=file.retry_after,
+            attempts=file.attempts,
+            loss=file.loss,
+            timeout=file.timeout,
+            balance=file.balance,
         )
         for name, file in files.items()
     }

@@ -54,8 +54,9 @@ def problems(
         (steps.step_kinds, (("transaction", "steps"),)),
         (steps.operations, (("transaction", "parameters"),)),
         (steps.step_services, ()),
-        (groups, (("services",),)),
+        (groups, (("services",), ("broker",))),
         (derived, (("transaction", "parameters"), ("services",))),
+        (aggregates, (("transaction", "parameters"),)),
         (workload, ()),
         (clients, ()),
         (network, ()),
@@ -173,16 +174,32 @@ def groups(file: schema.ScenarioFile) -> Iterator[Problem]:
             yield ("groups", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
         if one.service not in file.services:
             yield ("groups", name, "service"), f"{shown(one.service)} is no service; {hint(one.service, file.services)}"
-        if one.instances > one.partitions:
+        count = build.partitions(one, file.broker)
+        if one.instances > count:
             yield (
                 ("groups", name, "instances"),
-                f"{one.instances} instances share {one.partitions} partitions, each of which has one owner; give it as many partitions at least",
+                f"{one.instances} instances share {count} partitions, each of which has one owner; give it as many partitions at least",
             )
+
+
+def aggregates(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """The keys of commands can be drawn."""
+    for name, one in file.aggregates.items():
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
+            yield ("aggregates", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
+        yield from _template(file, one.key, ("aggregates", name, "key"))
+
+
+def _template(file: schema.ScenarioFile, key: str, path: Path) -> Iterator[Problem]:
+    """The parameters of a template of keys are key parameters of the transaction."""
+    keys = [name for name, one in file.transaction.parameters.items() if one.population is not None]
+    for used in re.findall(r"{([^{}]*)}", key):
+        if used not in keys:
+            yield path, f"'{{{used}}}' is no key parameter{f'; {hint(used, keys)}' if keys else ', and there is none'}"
 
 
 def derived(file: schema.ScenarioFile) -> Iterator[Problem]:
     """A derived store follows a service, its keys can be drawn, and its rule does not contradict itself."""
-    keys = [name for name, one in file.transaction.parameters.items() if one.population is not None]
     for name, one in file.derived.items():
         if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
             yield ("derived", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
@@ -191,14 +208,7 @@ def derived(file: schema.ScenarioFile) -> Iterator[Problem]:
                 ("derived", name, "service"),
                 f"{shown(one.service)} is no service; {hint(one.service, file.services)}",
             )
-        for used in re.findall(r"{([^{}]*)}", one.key):
-            if used not in keys:
-                yield (
-                    ("derived", name, "key"),
-                    f"'{{{used}}}' is no key parameter; {hint(used, keys)}"
-                    if keys
-                    else f"'{{{used}}}' is no key parameter, and there is none",
-                )
+        yield from _template(file, one.key, ("derived", name, "key"))
         found = contradiction(one.update, one.by, one.check, fill=one.fill, expires=one.ttl is not None)
         if found is not None:
             yield ("derived", name, found[0]), found[1]

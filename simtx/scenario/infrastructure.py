@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Final, Literal, TypeAlias
 
+from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import CopyRule
 from simtx.protocols.derived.group import GroupRule
 from simtx.protocols.operations import FirstValues
@@ -136,6 +138,12 @@ class HubSpec:
     log: LogSpec
 
 
+def pattern_of(template: str) -> re.Pattern[str]:
+    """What the keys of a template with parameters look like: those of ``stock:{product}`` begin with ``stock:``."""
+    parts = re.split(r"({\w+})", template)
+    return re.compile("".join(".+" if one.startswith("{") else re.escape(one) for one in parts))
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedSpec:
     """A derived store: copies of some values of a service, which others read; a cache, a search index.
@@ -209,6 +217,43 @@ class GroupSpec:
     session: float
     pause_every: Distribution | None
     pause: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateSpec:
+    """Event-sourced aggregates of one kind, and the commands that come for them.
+
+    Attributes:
+        name: Of the kind.
+        key: Which aggregate a command is for, as a template of key parameters.
+        rule: How commands are worked off.
+        commands: Commands a second, over all aggregates.
+        load_time: Time to load an aggregate, without its events.
+        event_time: Seconds that each event takes that is folded.
+        snapshot_every: A snapshot is written after so many events; None: never.
+        decide_time: Time from the state to the decision: of a program, or of a person who looks at a form.
+        append_time: Time that the store takes to write an append.
+        retry_after: Time from a conflict to the next attempt.
+        attempts: Attempts after which a command is given up; None: never.
+        loss: Probability that the answer to an append is lost.
+        timeout: Seconds after which who has no answer asks again.
+        balance: What each aggregate has at the start; a command takes 1.
+    """
+
+    name: str
+    key: str
+    rule: AggregateRule
+    commands: float
+    load_time: Distribution
+    event_time: float
+    snapshot_every: int | None
+    decide_time: Distribution
+    append_time: Distribution
+    retry_after: Distribution
+    attempts: int | None
+    loss: float
+    timeout: float
+    balance: int
 
 
 # --- network and broker -------------------------------------------------------------------------------------------------------

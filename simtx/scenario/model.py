@@ -18,6 +18,7 @@ from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fault_kinds import FaultKind
 from simtx.scenario.infrastructure import (
+    AggregateSpec,
     BrokerSpec,
     CommonMode,
     DerivedSpec,
@@ -291,6 +292,7 @@ class Scenario:
         hosts: Machines whose cores nodes share, by name; a node on none has a processor of its own that takes no time.
         derived: Caches and search indexes, by name.
         groups: Consumer groups, by name.
+        aggregates: Kinds of event-sourced aggregates, by name.
         clients: What clients do when no answer comes.
         events: Versions of events before any upgrade.
         upgrades: A rolling upgrade, in the order of time.
@@ -322,6 +324,7 @@ class Scenario:
     hosts: Mapping[str, HostSpec] = field(default_factory=dict)
     derived: Mapping[str, DerivedSpec] = field(default_factory=dict)
     groups: Mapping[str, GroupSpec] = field(default_factory=dict)
+    aggregates: Mapping[str, AggregateSpec] = field(default_factory=dict)
     clients: ClientsSpec = field(default_factory=ClientsSpec)
     events: EventsSpec = field(default_factory=EventsSpec)
     upgrades: tuple[Upgrade, ...] = ()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from simtx.protocols.derived.aggregate import Append, Conflict
 from simtx.protocols.derived.copies import Check, Update, Updater
 from simtx.protocols.derived.group import Begin, Guard
 from simtx.protocols.policies import BreakerPolicy, Policies
@@ -182,14 +183,16 @@ class DerivedFile(Table):
 
 
 class GroupFile(Table):
-    """A consumer group: instances that share the partitions of the events of a service. It changes no transaction."""
+    """A consumer group: instances that share the partitions of the events of a service, in the log of the broker. It changes no transaction."""
 
     service: str = _field("The service whose commits are the events.")
     key: str = _field("Which of its keys: a template as in an operation. A key is in one partition.")
-    partitions: Positive = _field("How many there are.", 8)
+    partitions: MaybePositive = _field(
+        "How many there are; absent: as many as `broker.partitions`, or 8 if that says none.", None
+    )
     instances: Positive = _field("How many share them.", 2)
     checkpoint: Literal["with", "after"] = _field(
-        "`with`: the checkpoint is written in the local transaction of the effect; `after`: `commit_time` later.",
+        "`with`: the checkpoint is written in the local transaction of the effect; `after`: behind it, every `broker.commit_every`.",
         "with",
     )
     guard: Guard = _field(
@@ -198,14 +201,44 @@ class GroupFile(Table):
     )
     begin: Begin = _field("Where a new owner begins: at the `checkpoint`, or at the `end` of the log.", "checkpoint")
     service_time: Latency = _field("Time that an instance takes for an event.", Exponential(0.005))
-    lag: Latency = _field("Time from a commit until its event is in its partition.", Exponential(0.01))
-    commit_time: Latency = _field("`after`: time from an effect until its checkpoint is written.", Exponential(0.02))
-    session: Period = _field("Time without a heartbeat after which an instance is taken for dead.", 10.0)
+    lag: Latency = _field("Time from a commit until its event reaches the broker.", Exponential(0.01))
+    commit_time: Latency = _field("`after`: time that it takes to write a checkpoint.", Exponential(0.02))
+    session: Period = _field("Time without a heartbeat after which the broker takes an instance for dead.", 10.0)
     pause_every: MaybeLatency = _field(
         "Time from the end of a pause of an instance (a garbage collector) to its next one; absent: it is never paused.",
         None,
     )
     pause: Latency = _field("How long a pause is.", Exponential(1.0))
+
+
+class AggregateFile(Table):
+    """Event-sourced aggregates, and the commands that come for them; each takes 1 from its aggregate. They change no transaction."""
+
+    key: str = _field(
+        "Which aggregate a command is for: a template, whose parameters are drawn as a transaction draws them."
+    )
+    commands: Rate = _field("Commands, over all aggregates, in a Poisson stream.")
+    append: Append = _field(
+        "`expected`: an append says which version it has seen, and meets a conflict if that is not the version any more; `any`: it does not.",
+        "expected",
+    )
+    conflict: Conflict = _field(
+        "What becomes of a command that met a conflict: `decide`: it is decided again; `append`: its events are appended again; `give-up`.",
+        "decide",
+    )
+    recognises: bool = _field("Whether an aggregate knows the commands that it has worked off.", True)
+    attempts: MaybePositive = _field("Attempts after which a command is given up; absent: never.", None)
+    load_time: Latency = _field("Time to load an aggregate, without its events.", Exponential(0.002))
+    event_time: Seconds = _field("Time that each event takes that is folded.", 0.0)
+    snapshot_every: MaybePositive = _field("A snapshot is written after so many events; absent: never.", None)
+    decide_time: Latency = _field(
+        "Time from the state to the decision, of a program or of a person.", Exponential(0.005)
+    )
+    append_time: Latency = _field("Time that the store takes to write an append.", Exponential(0.002))
+    retry_after: Latency = _field("Time from a conflict to the next attempt.", Exponential(0.005))
+    loss: Chance = _field("Probability that the answer to an append is lost.", 0.0)
+    timeout: Period = _field("Time after which who has no answer asks again.", 1.0)
+    balance: Whole = _field("What each aggregate has at the start.", 1_000_000)
 
 
 class HubFile(Table):
@@ -691,6 +724,9 @@ class ScenarioFile(Table):
         "Caches and search indexes, one `[derived.NAME]` table each.", default_factory=dict
     )
     groups: dict[str, GroupFile] = _field("Consumer groups, one `[groups.NAME]` table each.", default_factory=dict)
+    aggregates: dict[str, AggregateFile] = _field(
+        "Event-sourced aggregates, one `[aggregates.NAME]` table a kind.", default_factory=dict
+    )
     events: EventsFile = _field("Versions of events.", default_factory=EventsFile)
     upgrades: list[UpgradeFile] = _field("A rolling upgrade, one `[[upgrades]]` table a step.", default_factory=list)
     faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)

@@ -96,7 +96,7 @@ _FAULTS: Final = (
     "store-outage",
 )
 _KNOWN: Final[Mapping[str, str]] = {
-    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived groups vote_store events upgrades "
+    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived groups aggregates vote_store events upgrades "
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
@@ -151,6 +151,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return "it has derived stores (caches, search indexes)"
     if scenario.groups:
         return "it has consumer groups"
+    if scenario.aggregates:
+        return "it has event-sourced aggregates"
     if len({fault.trigger.effect for fault in scenario.faults if fault.trigger is not None}) > layout.PATTERNS:
         return f"its crashes are aimed at more than {layout.PATTERNS} kinds of effects"
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:

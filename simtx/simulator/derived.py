@@ -8,17 +8,15 @@ the same reads.
 from __future__ import annotations
 
 import math
-import re
-from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from simtx.metrics.derived import CopyMeasure
 from simtx.protocols.derived.copies import Copy
 from simtx.scenario.distributions import Exponential
+from simtx.scenario.infrastructure import pattern_of
 from simtx.simulator.replica import Lag
-from simtx.workload.planner import parameter_draws
+from simtx.workload.planner import key_draws
 
 if TYPE_CHECKING:
     from simtx.scenario import DerivedSpec
@@ -58,24 +56,14 @@ class DerivedStore:
         self._luck = own.uniform(component, "loss")
         self._gap = streams.draws(Exponential(1 / spec.reads), component, "reads") if spec.reads else None
         self._fill_time = streams.draws(spec.fill_time, component, "fill-time")
-        parameters = world.scenario.transaction.parameters
-        self._draws = {
-            name: parameter_draws(name, parameter, streams, f"{component}:{name}")
-            for name, parameter in parameters.items()
-            if "{" + name + "}" in spec.key
-        }
-        pattern = "".join(".+" if one.startswith("{") else re.escape(one) for one in re.split(r"({\w+})", spec.key))
-        self._pattern = re.compile(pattern)
+        self._key = key_draws(spec.key, world.scenario.transaction.parameters, streams, component)
+        self._pattern = pattern_of(spec.key)
         self._ours: dict[str, bool] = {}
-        self._commits: dict[str, array[float]] = {}
-        """By key, when each of its versions was committed; the first is version 1."""
         self._copies: dict[str, _Kept] = {}
         self._suspects: set[str] = set()
         """Keys whose copy may not be that of the last commit."""
-        self._warmup = world.scenario.run.warmup
+        self._measure = CopyMeasure(spec.name, expires=spec.ttl is not None, warmup=world.scenario.run.warmup)
         self._on_their_way = 0
-        self._reads = self._hits = self._stale = self._lost = self._refused = 0
-        self._ages: array[float] = array("d")
 
     # --- the source -------------------------------------------------------------------------------------------------------------
 
@@ -96,24 +84,23 @@ class DerivedStore:
         for key, value in changes.items():
             if not self._covers(key):
                 continue
-            commits = self._commits.setdefault(key, array("d"))
-            commits.append(self._env.now)
+            version = self._measure.committed(key, self._env.now)
             self._suspects.add(key)
             if self._rule.update == "none" or self._rule.by == "writer-before":
                 continue
             due = self._lag.due(tx)
             if self._spec.loss and self._luck(tx) < self._spec.loss:
-                self._lost += 1
+                self._measure.lost += 1
                 continue
             self._on_their_way += 1
             epoch = self._node.disk.epoch if self._rule.by == "writer" else -1
-            self._env.call_at(due, self._arrive, (key, len(commits), value, epoch))
+            self._env.call_at(due, self._arrive, (key, version, value, epoch))
 
     def _arrive(self, update: tuple[str, int, float, int]) -> None:
         key, version, value, epoch = update
         self._on_their_way -= 1
         if epoch not in (-1, self._node.disk.epoch):
-            self._lost += 1  # the writer has crashed before it could send it
+            self._measure.lost += 1  # the writer has crashed before it could send it
         else:
             self._update(key, version, value)
 
@@ -123,10 +110,10 @@ class DerivedStore:
 
     def _take(self, key: str, copy: Copy | None, value: float) -> None:
         if copy is None:
-            self._refused += 1
+            self._measure.refused += 1
         else:
             self._copies[key] = _Kept(copy, value, self._env.now)
-            if key in self._commits:
+            if self._measure.latest(key):
                 self._suspects.add(key)
 
     # --- readers ----------------------------------------------------------------------------------------------------------------
@@ -159,19 +146,13 @@ class DerivedStore:
         if self._gap is None or self._over():
             return
         self._env.call_in(self._gap(), self._read, None)
-        key = self._spec.key.format_map({name: draw() for name, draw in self._draws.items()})
+        key = self._key()
         kept = self._kept(key)
-        commits = self._commits.get(key, ())
         version = kept.copy.version
-        if self._env.now >= self._warmup:
-            self._reads += 1
-            self._hits += version is not None
-            if version is not None and version < len(commits):
-                self._stale += 1
-                self._ages.append(self._env.now - commits[version])
+        self._measure.read(key, version, self._env.now)
         if version is None:
             self._on_their_way += 1
-            filling = (key, len(commits), self._current(key), self._rule.lease(kept.copy))
+            filling = (key, self._measure.latest(key), self._current(key), self._rule.lease(kept.copy))
             self._env.call_in(self._fill_time(), self._fill, filling)
 
     def _fill(self, filling: tuple[str, int, float, int]) -> None:
@@ -193,26 +174,11 @@ class DerivedStore:
 
     def _is_wrong(self, key: str) -> bool:
         version = self._kept(key).copy.version
-        return version is not None and version != len(self._commits[key])
+        return version is not None and version != self._measure.latest(key)
 
     def figures(self) -> dict[str, float]:
         """Its metrics, at the end of the run; docs/metrics.md defines them."""
         wrong = self.wrong()
-        drift = sum(abs(self._current(key) - self._kept(key).value) for key in self._suspects)
-        nan = math.nan
-        ages = np.array(self._ages) * 1e3
-        p50, p99 = np.quantile(ages, [0.5, 0.99]).tolist() if len(ages) else (nan, nan)
-        found = {
-            "reads": self._reads,
-            "miss_share": 1 - self._hits / self._reads if self._reads else nan,
-            "stale_share": self._stale / self._reads if self._reads else nan,
-            "stale_p50_ms": p50,
-            "stale_p99_ms": p99,
-            "stale_max_ms": float(ages.max()) if len(ages) else nan,
-            "wrong_at_end": wrong,
-            "wrong_for_ever": wrong if self._spec.ttl is None else 0,
-            "drift_at_end": drift,
-            "updates_lost": self._lost,
-            "refused": self._refused,
-        }
-        return {f"derived_{self._spec.name}_{name}": float(value) for name, value in found.items()}
+        return self._measure.figures(
+            wrong, sum(abs(self._current(key) - self._kept(key).value) for key in self._suspects)
+        )

@@ -56,6 +56,7 @@ def outcome(loop: RunLoop) -> RunData:
         broken_counts=dict(watch.counts),
         unfinished=watch.unfinished,
         watched=tuple(PROPERTIES),
+        groups={name: group.record for name, group in world.groups.items()},
     )
 
 

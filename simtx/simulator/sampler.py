@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import Levels
-from simtx.metrics.timeline import OF_RUN, Clock, Timeline, of_whole_run
+from simtx.metrics.timeline import OF_RUN, Clock, Timeline, beside, of_whole_run
 from simtx.simulator.environment import URGENT
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Sampler:
             list(world.scenario.services),
             broker=world.broker is not None,
             partitions=world.scenario.broker.partitions > 0,
-            derived=world.scenario.derived,
+            beside=beside(world.scenario),
         )
 
     def start(self) -> None:
@@ -79,6 +79,7 @@ class Sampler:
                 if lag is not None:
                     row.append(lag)
         row += [store.wrong() for store in world.derived.values()]
+        row += [group.waiting for group in world.groups.values()]
         return row
 
     def _log(self, trace: LogRecorder, row: Sequence[float]) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Outages(Protocol):
     """A broker, as faults and samples know it."""
 
+    up: bool
+
     def crash(self) -> None:
         """Stop answering."""
 
@@ -56,6 +58,14 @@ class Copied(Protocol):
 
     def wrong(self) -> float:
         """How many of its values are not those of the store that it is derived from."""
+
+
+class Followed(Protocol):
+    """A consumer group, as samples know it."""
+
+    @property
+    def waiting(self) -> float:
+        """How many events are stored and not applied."""
 
 
 class Surroundings(Protocol):
@@ -93,6 +103,10 @@ class Surroundings(Protocol):
     @property
     def derived(self) -> Mapping[str, Copied]:
         """The derived stores by name."""
+
+    @property
+    def groups(self) -> Mapping[str, Followed]:
+        """The consumer groups by name."""
 
     @property
     def arrivals_over(self) -> bool:

@@ -17,6 +17,7 @@ from simtx.protocols.codec import register
 from simtx.protocols.extras import extras, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.scenario.distributions import Constant
+from simtx.simulator.aggregates import Aggregates
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
 from simtx.simulator.common_mode import CommonFactor
@@ -108,8 +109,13 @@ class World:
         self.processes = self._processes()
         self._build_nodes()
         self.derived = {name: self._derived(spec) for name, spec in scenario.derived.items()}
-        groups = [self._group(spec) for spec in scenario.groups.values()]
-        self.beside: tuple[DerivedStore | ConsumerGroup, ...] = (*self.derived.values(), *groups)
+        self.groups = {name: self._group(spec) for name, spec in scenario.groups.items()}
+        aggregates = [Aggregates(self, spec) for spec in scenario.aggregates.values()]
+        self.beside: tuple[DerivedStore | ConsumerGroup | Aggregates, ...] = (
+            *self.derived.values(),
+            *self.groups.values(),
+            *aggregates,
+        )
         self.broker: Broker | None = None
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone
@@ -181,7 +187,7 @@ class World:
 
     def _group(self, spec: GroupSpec) -> ConsumerGroup:
         node = self.nodes[spec.service]
-        made = ConsumerGroup(self, spec, node)
+        made = ConsumerGroup(self, spec)
         if node.store is not None:
             node.store.followers.append(made)
         return made

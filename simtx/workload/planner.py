@@ -305,3 +305,22 @@ def parameter_draws(name: str, parameter: Parameter, streams: Streams, component
                 yield names[rank]
 
     return blocks().__next__
+
+
+def key_draws(
+    template: str, parameters: Mapping[str, Parameter], streams: Streams, component: str
+) -> Callable[[], str]:
+    """A function that returns the key of the next reader at each call, with parameters as a transaction draws them.
+
+    Args:
+        template: Of the key, such as ``stock:{product}``.
+        parameters: Of the transaction.
+        streams: Random streams of the run.
+        component: Whose streams these are.
+    """
+    draws = {
+        name: parameter_draws(name, parameter, streams, f"{component}:{name}")
+        for name, parameter in parameters.items()
+        if "{" + name + "}" in template
+    }
+    return lambda: template.format_map({name: draw() for name, draw in draws.items()})

@@ -11,7 +11,7 @@ import pytest
 
 import simtx
 from simtx.experiments.stories import ORDER, FailureStory
-from simtx.report.catalogue import METRICS, of_derived
+from simtx.report.catalogue import METRICS, of_beside
 from simtx.scenario.catalog import data_path
 
 mpl.use("agg")
@@ -30,7 +30,7 @@ def test_the_runs_show_what_the_story_says(name: str) -> None:
     assert "–" not in sentence
     assert "nan" not in sentence
     assert len(PLACE.findall(told.story.sentence)) >= 3
-    assert all(name in METRICS or of_derived(name) for name in told.story.shows)
+    assert all(name in METRICS or of_beside(name) for name in told.story.shows)
     assert told.story.command in str(told)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,3 +221,76 @@ def test_a_group_that_makes_no_sense_is_one_line(rule: dict[str, Any], line: str
         shop({}, groups={"g": {**GROUP, **rule}})
     assert line in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_group_reads_the_log_of_the_broker() -> None:
+    """As many partitions as the broker has, unless it says how many; what is too old is gone before it was read."""
+    log = {"broker.partitions": 6, "broker.fetch": 20, "broker.retention": "100ms"}
+    run = grouped({"usual": {"partitions": None}, "own": {"partitions": 3}}, **log)
+    assert (run.data.groups["usual"].partitions, run.data.groups["own"].partitions) == (6, 3)
+    assert group_figures(run, "usual")["skipped"] > 0
+
+
+def test_while_the_broker_is_down_no_event_is_read_and_none_is_lost() -> None:
+    """One event at a time is fetched: what is in the hands of an instance when the broker goes down is all that it does."""
+    outage = [{"kind": "broker-outage", "at": "800ms", "duration": "600ms"}]
+    groups = {"g": {**GROUP, "service_time": "2ms", "lag": "1ms"}}
+    del groups["g"]["pause_every"]
+    run = simtx.simulate(shop({}, groups=groups, faults=outage), "outbox")
+    record, found = run.data.groups["g"], group_figures(run, "g")
+    assert not [time for time in record.times if 0.9 < time < 1.4]
+    assert found["lag_max_ms"] > 500
+    assert (found["skipped"], found["again"], found["wrong_at_end"]) == (0, 0, 0)
+
+
+def test_the_seldomer_offsets_are_committed_the_more_comes_again() -> None:
+    """A pause is no crash: who is moved from is away, and what it had done since its last commit is done by the next one."""
+    rule = {"checkpoint": "after", "commit_time": "1ms"}
+    log = {"broker.partitions": 4}
+    often = group_figures(grouped({"g": rule}, **log), "g")
+    seldom = group_figures(grouped({"g": rule}, **log, **{"broker.commit_every": "2s"}), "g")
+    assert seldom["again"] > 1.5 * often["again"]
+    assert seldom["skipped"] == 0
+
+
+def test_the_record_of_a_group_tells_of_its_partitions() -> None:
+    """Each partition has one owner at a time, or none while it is moved; a living member never owns what another one does."""
+    run = grouped({"g": {}})
+    record, found = run.data.groups["g"], group_figures(run, "g")
+    assert len(record.rebalances) == found["rebalances"] >= 2
+    for number in range(record.partitions):
+        owners = [owner for _, partition, owner in record.owners if partition == number]
+        assert owners[0]
+        assert owners[-1]
+        assert all(before != after for before, after in pairwise(owners))
+    assert all(one.end >= one.begin for one in record.rebalances)
+    assert record.times == sorted(record.times)
+    assert record.waiting[-1] == 0
+    assert max(record.waiting) == found["waiting_max"]
+    assert run.timeline["waiting_g"].max() <= found["waiting_max"]
+    assert run.timeline["waiting_g"].iloc[-1] == 0
+
+
+def test_the_picture_of_a_group_says_what_its_zombies_did() -> None:
+    import matplotlib.pyplot as plt
+
+    run = grouped({"fenced": {}, "open": {"guard": "none"}})
+    title = run.plot.group().get_title(loc="left").replace("\n", " ")
+    assert title.startswith("'fenced': no event lost or applied twice in ")
+    again = int(group_figures(run, "open")["again"])
+    title = run.plot.group("open").get_title(loc="left").replace("\n", " ")
+    assert title.startswith(f"'open': {again:,} event")
+    assert "applied again" in title
+    plt.close("all")
+    with pytest.raises(ScenarioError, match="there is no consumer group 'opn'; did you mean 'open'"):
+        run.plot.group("opn")
+    with pytest.raises(ScenarioError, match="has no consumer groups"):
+        simtx.simulate(shop({}), "saga").plot.group()
+
+
+def test_a_run_with_a_group_can_be_saved_and_drawn_again(tmp_path: Path) -> None:
+    run = grouped({"g": {}}, **{"run.transactions": 60})
+    run.save(tmp_path / "run")
+    again = simtx.read(tmp_path / "run")
+    assert isinstance(again, simtx.Run)
+    assert again.data.groups["g"] == run.data.groups["g"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from simtx.arguments import named
@@ -16,6 +16,7 @@ from simtx.checker.explorer.exploration import Exploration
 from simtx.checker.explorer.explore import arguments_of, explore
 from simtx.errors import ScenarioError
 from simtx.protocols.derived import AggregateRule, CopyRule, GroupRule, JoinRule, ProjectionRule
+from simtx.protocols.derived.named import RULES, Rule, rule_named
 from simtx.scenario.units import hint
 
 _KINDS: Final[dict[type[Any], tuple[type[Any], Any]]] = {
@@ -29,7 +30,7 @@ _KINDS: Final[dict[type[Any], tuple[type[Any], Any]]] = {
 
 @named
 def verify_derived(
-    rule: CopyRule | ProjectionRule | GroupRule | AggregateRule | JoinRule,
+    rule: Rule | str,
     scope: Mapping[str, Any] | None = None,
     *,
     max_states: int | None = None,
@@ -38,7 +39,8 @@ def verify_derived(
     """Explore every interleaving of a rule, and say which of its properties hold.
 
     Args:
-        rule: What to explore: a `CopyRule`, `ProjectionRule`, `GroupRule`, `AggregateRule` or `JoinRule` of `simtx.protocols.derived`.
+        rule: What to explore: a `CopyRule`, `ProjectionRule`, `GroupRule`, `AggregateRule` or `JoinRule` of `simtx.protocols.derived`; or a text that names one,
+            as the command line does: ``"copy:check=version"``.
         scope: How much may happen: ``{"writes": 3, "crashes": 1}``; the fields of the `CopyScope`, `ProjectionScope`, `GroupScope`, `AggregateScope` or `JoinScope` of `simtx.checker.derived`. What is not given has its default.
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
@@ -49,13 +51,36 @@ def verify_derived(
     Raises:
         ScenarioError: There is no such kind of rule, or a number is none.
     """
-    kind = _KINDS.get(type(rule))
-    if kind is None:
+    chosen = _rule(rule)
+    made = _KINDS[type(chosen)][1](chosen, _scope(chosen, scope))
+    with arguments_of("verify_derived"):
+        return explore(made, max_states=max_states, max_seconds=max_seconds, progress=False)
+
+
+def scope_of(rule: Rule, scope: Mapping[str, Any] | None) -> dict[str, int]:
+    """How much may happen, all of it: what is given, and the defaults.
+
+    Raises:
+        ScenarioError: A number is none.
+    """
+    return asdict(_scope(rule, scope))
+
+
+def _rule(rule: Any) -> Rule:
+    if isinstance(rule, str):
+        return rule_named(rule, "verify_derived: rule")
+    if type(rule) not in _KINDS:
         raise ScenarioError(
-            f"takes a rule ({', '.join(one.__name__ for one in _KINDS)}), got {type(rule).__name__}",
+            f"takes a rule ({', '.join(one.__name__ for one in _KINDS)}) or the name of one ({', '.join(RULES)}), got {type(rule).__name__}",
             "verify_derived: rule",
         )
-    scope_type, model = kind
+    chosen: Rule = rule
+    return chosen
+
+
+def _scope(rule: Rule, scope: Mapping[str, Any] | None) -> Any:
+    """The scope of the rule's kind with these numbers."""
+    scope_type = _KINDS[type(rule)][0]
     known = {field.name: field.type for field in fields(scope_type)}
     if scope is not None and not isinstance(scope, Mapping):
         raise ScenarioError(
@@ -71,6 +96,4 @@ def verify_derived(
                 raise ScenarioError(f"must be True or False, got {value!r}", where)
         elif not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ScenarioError(f"must be a whole number of at least 0, got {value!r}", where)
-    made = model(rule, scope_type(**given))
-    with arguments_of("verify_derived"):
-        return explore(made, max_states=max_states, max_seconds=max_seconds, progress=False)
+    return scope_type(**given)

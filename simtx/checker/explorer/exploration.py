@@ -189,10 +189,47 @@ class Exploration:
             rows.append((f"reached at depth {witness.depth}" if witness else missing, f"goal {name}"))
         return rows
 
-    def _verdict(self) -> bool | None:
+    @property
+    def verdict(self) -> bool | None:
         """Good, bad, or open: nothing found so far, and not everything visited."""
         found = self.violations or self.deadlock_count
         return None if not self.complete and not found else self.complete and not found and not self.unreached
+
+    @property
+    def summary(self) -> str:
+        """The verdict in a few words."""
+        if self.violations:
+            return f"REFUTED on {', '.join(violation.name for violation in self.violations)}"
+        if self.deadlock_count:
+            return "DEADLOCK"
+        if not self.complete:
+            return f"no violation found, INCOMPLETE ({self.stopped})"
+        return f"never happens: {', '.join(self.unreached)}" if self.unreached else "holds"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines: plain values only. A property that is not refuted so far, and a goal not reached so far, is None."""
+        violated = {violation.name for violation in self.violations}
+        proved = True if self.complete else None
+        return {
+            "model": self.model,
+            "ok": self.passed,
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "states": self.states,
+            "transitions": self.transitions,
+            "depth": self.depth,
+            "seconds": self.seconds,
+            "properties": {name: False if name in violated else proved for name in self.invariants},
+            "violations": {
+                violation.name: [f"{_label(step.action)}: {violation.show(step.state)}" for step in violation.path]
+                for violation in self.violations
+            },
+            "deadlocks": self.deadlock_count,
+            "goals": {
+                name: True if witness is not None else False if self.complete else None
+                for name, witness in self.goals.items()
+            },
+        }
 
     def _headline(self) -> str:
         extent = "complete" if self.complete else f"incomplete ({self.stopped})"
@@ -220,7 +257,7 @@ class Exploration:
             f"<tr><td>{escape(subject)}</td><td>{escape(verdict)}</td></tr>" for verdict, subject in self._findings()
         )
         stories = "".join(witness._repr_html_() for witness in [*self.violations, *self.deadlocks[:1]])
-        return f"{banner(self._verdict(), self._headline())}<table>{rows}</table>{stories}"
+        return f"{banner(self.verdict, self._headline())}<table>{rows}</table>{stories}"
 
 
 def _label(action: Hashable | None) -> str:

@@ -118,9 +118,13 @@ class AggregateRule:
             return "known"
         return "refused" if state.balance + amount < 0 else Event(command, amount)
 
+    def takes(self, expected: int, version: int) -> bool:
+        """Whether the store takes an append at the version that it expects, where the stream has this version."""
+        return self.append == "any" or expected == version
+
     def appended(self, stream: tuple[Event, ...], event: Event, expected: int) -> tuple[Event, ...] | None:
         """The stream with an event more; None: a conflict."""
-        return (*stream, event) if self.append == "any" or expected == len(stream) else None
+        return (*stream, event) if self.takes(expected, len(stream)) else None
 
     def snapshot(self, state: State, latest: int) -> Snapshot:
         """A snapshot of a state that was loaded, written when the stream has this latest version."""

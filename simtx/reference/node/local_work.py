@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
@@ -91,6 +91,8 @@ class LocalWork:
 
     Attributes:
         slowness: Factor of the service times.
+        begins: Told which keys a local transaction wants to change, when it begins; None: nobody wants to know.
+        committed: Told (old, new) by key and the row of history of what is committed; likewise.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class LocalWork:
         self.slowness = 1.0
         self._outside = outside
         self._retriable = retriable
+        self.begins: Callable[[Sequence[str]], None] | None = None
+        self.committed: Callable[[Mapping[str, tuple[float, float]], int], None] | None = None
         self._node = node
         self._store = store
         self._log = node.log
@@ -202,6 +206,9 @@ class LocalWork:
             return turn.demand - turn.inside
 
         def job() -> Result:
+            if self.begins is not None:
+                changed = [one.key for one in effect.operations if one.kind in ("add", "set")]
+                self._loop.call_soon_threadsafe(self.begins, changed)
             return self._perform(actor, effect, turn)
 
         def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
@@ -319,6 +326,8 @@ class LocalWork:
                 history=result.history,
                 reason="the transaction is being undone" if compensation else "",
             )
+        if result.changes and self.committed is not None:
+            self.committed(result.changes, result.history)
 
     def second_phase(self, actor: RunningMachine, effect: Commit | Rollback) -> None:
         """Commit or roll back a prepared branch; the machine goes on afterwards."""

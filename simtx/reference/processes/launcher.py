@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,8 +22,10 @@ from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.calls import Calls
 from simtx.reference.processes.faults import Injectors, link_faults
 from simtx.reference.processes.preflight import LAUNCHER, PROVIDER, PROXY, provider_of
+from simtx.reference.processes.readers import description, plan
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.processes.supervisor import Child
+from simtx.reference.run_folder.derived import process_of
 from simtx.reference.run_folder.event_log import LogFile
 from simtx.reference.run_folder.record import replace_file
 from simtx.reference.run_folder.strategy_record import described
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from simtx.reference.brokers.nats import NatsClient
     from simtx.reference.processes.backends import Backends
     from simtx.reference.run_folder.folder import RunFolder
-    from simtx.scenario import Scenario
+    from simtx.scenario import DerivedSpec, Scenario
     from simtx.scenario.infrastructure import ProviderSpec
 
 T = TypeVar("T")
@@ -129,12 +131,17 @@ class Launcher:
         self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
         self.providers = [provider_of(name) for name in scenario.providers]
+        self.derived = {process_of(name): spec for name, spec in scenario.derived.items()}
+        if options.resumed or backends.kind != "sqlite":
+            self.derived = {}
         self.proxied = options.network == "scenario" or link_faults(scenario)
         self.injectors: Injectors | None = None
         self._watcher: NatsClient | None = None
         self._upgrades: list[asyncio.Task[None]] = []
+        self._over = False  # whether all transactions have arrived
         self._watching: asyncio.Task[None] | None = None
-        self.notes: list[str] = []
+        self.notes = left_out(scenario, self.derived, resumed=bool(options.resumed))
+        self._falls = 0  # of servers
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
 
@@ -146,7 +153,8 @@ class Launcher:
             names.append(BROKER)
         if self.proxied:
             names.append(PROXY)
-        return [*names, *self.providers, *self.nodes, *self.relays, *([] if self.options.resumed else [CLIENT])]
+        own = [*self.providers, *self.nodes, *self.relays, *self.derived]
+        return [*names, *own, *([] if self.options.resumed else [CLIENT])]
 
     def write(self, schedule: Schedule) -> None:
         """Write what the processes of a new run read when they start."""
@@ -162,6 +170,16 @@ class Launcher:
                 schedule.think,
             )
         schedule.write(folder, scenario, self.strategy)
+        for name, spec in self.derived.items():
+            readers = plan(
+                spec,
+                scenario,
+                schedule,
+                options.seed,
+                lags=options.network == "scenario",
+                fill_times=options.service_times,
+            )
+            (folder.node(name) / "plan.json").write_text(json.dumps(readers))
         run, workload, clients = scenario.run, scenario.workload, scenario.clients
         knows = extras(self.strategy).recognises_requests
         self.configure(
@@ -208,6 +226,8 @@ class Launcher:
             }
             if name in self.nodes or name in self.relays:
                 config |= self._node_config(name, policies)
+            elif name in self.derived:
+                config |= self._derived_config(self.derived[name])
             elif name == CLIENT:
                 config |= client or {}
             elif name == BROKER:
@@ -263,6 +283,11 @@ class Launcher:
             "works_inside": service is not None and service.store.locks == "work" and service.provider is None,
             "provider": None if service is None or relay else _terms(node, service.provider),
             "retriable": self._retriable(),
+            "derived": [
+                description(spec) | {"process": process, "lags": self._lags(process)}
+                for process, spec in self.derived.items()
+                if spec.service == name and spec.rule.by != "event" and spec.rule.update != "none"
+            ],
             "proxied": self.proxied,
             "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
         }
@@ -272,6 +297,19 @@ class Launcher:
         if not self.scenario.clients.deadline_travels:
             return None
         return [step.index for step in self.scenario.transaction.steps if step.kind == "retriable"]
+
+    def _lags(self, process: str) -> list[float]:
+        """How long updates of a derived store are held up."""
+        lags: list[float] = json.loads((self.folder.node(process) / "plan.json").read_text())["lags"]
+        return lags
+
+    def _derived_config(self, spec: DerivedSpec) -> Frame:
+        return {
+            "role": "derived",
+            "derived": description(spec),
+            "source": self.backends.store(spec.service),
+            "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
+        }
 
     # --- up and down ------------------------------------------------------------------------------------------------------------
 
@@ -296,7 +334,7 @@ class Launcher:
                 private,
                 again=name != CLIENT,
             )
-        for group in ([BROKER], [PROXY], self.providers, self.nodes, self.relays, [CLIENT]):
+        for group in ([BROKER], [PROXY], self.providers, self.nodes, self.relays, list(self.derived), [CLIENT]):
             members = [name for name in group if name in self.children]
             await asyncio.gather(*(self.children[name].start() for name in members))
             for name in members:
@@ -326,7 +364,8 @@ class Launcher:
 
     def _fell(self, what: str) -> None:
         self.notes.append(f"{what} ended by itself or was killed from outside, and was started again")
-        if len(self.notes) > _FALLS:
+        self._falls += 1
+        if self._falls > _FALLS:
             raise RunFailed(f"{what} ends again and again")
 
     async def _listening(self, name: str) -> None:
@@ -342,6 +381,11 @@ class Launcher:
     def _died(self, child: Child) -> float | None:
         """A child was killed; how long it is to stay away."""
         name = child.name
+        if name in self.derived:  # it takes no part in a transaction
+            note = f"the process of the derived store '{self.derived[name].name}' was killed and started again: nobody read meanwhile"
+            if note not in self.notes:
+                self.notes.append(note)
+            return self.options.restart
         node = name.removesuffix(".relay").removesuffix(PROVIDER)
         self.log.log("crash", node, -1, actor="fault", detail=name)
         if name == CLIENT:  # nobody else knows what was asked for, and when to begin
@@ -380,7 +424,7 @@ class Launcher:
         await self._calls.close()
         if self._watcher is not None:
             await self._watcher.close()
-        order = [CLIENT, *self.relays, *self.nodes, *self.providers, PROXY, BROKER]
+        order = [CLIENT, *self.relays, *self.nodes, *self.providers, *self.derived, PROXY, BROKER]
         await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
         if hasattr(self, "log"):  # it was started
             self.log.close()
@@ -421,6 +465,8 @@ class Launcher:
         self.origin = origin
         if await self.unless_failed(self.ask(CLIENT, _PATIENCE, do="go", origin=origin)) is None:
             raise RunFailed(f"the client's process has not answered for {_PATIENCE:g} s")
+        for name in self.derived:
+            await self.unless_failed(self._begin_reading(name, origin))
         self.injectors.start(origin)
         self._upgrades = [
             asyncio.create_task(self._upgrade(origin + at, node, version, written))
@@ -429,6 +475,13 @@ class Launcher:
         for upgrade in self._upgrades:
             upgrade.add_done_callback(self.done)
         return await self.unless_failed(self._until_drained())
+
+    async def _begin_reading(self, name: str, origin: float) -> None:
+        """Tell a derived store, and its later incarnations, when the run has begun."""
+        path = self.folder.config(name)
+        config = json.loads(path.read_text()) | {"origin": origin}
+        replace_file(path, json.dumps(config).encode(), durable=False)
+        await self._insist(name, do="go", origin=origin)
 
     async def arrive(self, tx: int) -> None:
         """Have the client ask for this transaction, whatever the schedule says of its time; once, however often the client is told.
@@ -441,8 +494,8 @@ class Launcher:
         """
         await self._insist(do="next", tx=tx)
 
-    async def _insist(self, **frame: Any) -> None:
-        """Tell the client something until it answers; for what may be said twice.
+    async def _insist(self, who: str = CLIENT, /, **frame: Any) -> None:
+        """Tell a process, the client unless it is said, something until it answers; for what may be said twice.
 
         On a busy machine an answer takes its time, and what is sent while a connection is still being made may be lost: no single question
         shows that a process is hung. One that has ended is noticed by its supervisor, not here.
@@ -451,9 +504,9 @@ class Launcher:
             RunFailed: It does not answer, however often it is asked.
         """
         deadline = time.monotonic() + _PATIENCE
-        while await self.ask(CLIENT, 1.0, **frame) is None:
+        while await self.ask(who, 1.0, **frame) is None:
             if time.monotonic() > deadline:
-                raise RunFailed(f"the client's process has not answered for {_PATIENCE:g} s")
+                raise RunFailed(f"process '{who}' has not answered for {_PATIENCE:g} s")
 
     async def unless_failed(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something, but not for longer than all processes can go on.
@@ -497,6 +550,7 @@ class Launcher:
 
     async def drain(self, patience: float) -> list[int]:
         """Wait until everything is at rest, but no longer than `patience` seconds; returns what is still being worked on."""
+        self._over = True
         deadline = time.monotonic() + patience
         still = 0
         working: set[int] = set()
@@ -514,14 +568,14 @@ class Launcher:
             stuck_rests: Whether what waits for an operator counts as being at rest.
         """
         word = "resting" if stuck_rests else "quiet"
-        names = [*self.nodes, *self.relays, *self.providers]
+        names = [*self.nodes, *self.relays, *self.providers, *self.derived]
         if self.backends.broker_process is not None:
             names.append(BROKER)
         if self.proxied:
             names.append(PROXY)
         if CLIENT in self.children:
             names.append(CLIENT)  # whose requests may still have reached nobody
-        replies = await asyncio.gather(*(self.ask(name, patience, do="state") for name in names))
+        replies = await asyncio.gather(*(self.ask(name, patience, do="state", over=self._over) for name in names))
         machines: set[int] = set()
         data: set[int] = set()
         quiet = (self.injectors is None or self.injectors.idle) and all(task.done() for task in self._upgrades)
@@ -565,3 +619,15 @@ def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
         "status_query": spec.status_query,
         "remembers": spec.status_query or spec.idempotency is not None,
     }
+
+
+def left_out(scenario: Scenario, derived: Mapping[str, DerivedSpec], *, resumed: bool) -> list[str]:
+    """What the scenario has beside its transactions and a real run does not play, in words."""
+    notes = []
+    if scenario.derived and not derived and not resumed:
+        notes.append("derived stores are executed on SQLite alone: this run is without those of the scenario")
+    if scenario.groups and not resumed:
+        notes.append("consumer groups are simulated and not executed: this run is without those of the scenario")
+    if scenario.aggregates and not resumed:
+        notes.append("aggregates are simulated and not executed: this run is without those of the scenario")
+    return notes

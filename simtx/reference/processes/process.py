@@ -1,4 +1,4 @@
-"""The main program of a child process: a service, its relay or its provider, the hub, the client, the broker or the link proxy of a real run.
+"""The main program of a child process: a service, its relay or its provider, the hub, the client, the broker, a derived store or the link proxy of a real run.
 
     python -m simtx.reference.processes.process RUN-FOLDER NAME INCARNATION [LAUNCHER]
 
@@ -95,6 +95,10 @@ def _role(role: str) -> Callable[[Path, str, int, dict[str, Any]], Coroutine[Any
         from simtx.reference.processes.provider import run_provider
 
         return run_provider
+    if role == "derived":
+        from simtx.reference.processes.derived import run_derived
+
+        return run_derived
     from simtx.reference.processes.service import run_node
 
     return run_node

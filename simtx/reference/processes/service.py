@@ -24,6 +24,7 @@ from simtx.reference.node.interventions import Interventions, decided
 from simtx.reference.node.node import Node
 from simtx.reference.node.outside import Outside, ProviderLink, Terms
 from simtx.reference.node.running_machine import RunningMachine
+from simtx.reference.node.updates import Updates
 from simtx.reference.processes.ending import Ending
 from simtx.reference.run_folder import strategies
 from simtx.reference.run_folder.audit import AuditLog
@@ -139,6 +140,9 @@ class Service:
             seed=config["seed"],
         )
         node.local.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
+        if config.get("derived") and not self.is_relay:
+            updates = Updates(config["derived"], self.tell_derived, f"{config['seed']}:{self.name}:{self.incarnation}")
+            node.local.begins, node.local.committed = updates.begins, updates.committed
         if again:
             self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
         if self.audit is not None:
@@ -273,6 +277,10 @@ class Service:
         self.log.when = when
         self.node.journal.called(actor, what)
         self.log.when = None
+
+    def tell_derived(self, process: str, frame: Frame) -> None:
+        """Tell a derived store beside this service something, if it is there."""
+        self.link(process).send(frame)
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 

@@ -187,6 +187,7 @@ def gather(
     waiting: Collection[int] = (),
     left: Mapping[str, Left] | None = None,
     notes: Iterable[str] = (),
+    extra: Mapping[str, float] | None = None,
 ) -> Run:
     """Make the run.
 
@@ -203,6 +204,7 @@ def gather(
         waiting: Those of them that no machine works on, of which only messages or outbox rows wait.
         left: What was open in the stores at the end, by service.
         notes: What the user has to know of the run beside its numbers.
+        extra: Figures that are not in the log, such as those of derived stores.
     """
     for row in rows:
         if row[2] == "used":  # processes end behind the run, which they belong to
@@ -218,6 +220,7 @@ def gather(
     trace = merged(rows, origin)
     data = data_from_trace(trace, scenario, values, broker=strategy.uses_broker)
     data.origin = origin
+    data.extra.update(extra or {})
     if unknown := not_measured(data):
         problems.append(
             f"not measured in a real run: {unknown} of the timeline; backlog and recovery are without what waits there"

@@ -224,6 +224,18 @@ class RunPlots(Pictures):
 
         return derived(self._run, ax=ax, figsize=figsize)
 
+    def group(self, name: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Who owned which partition of a consumer group over time, who stood still, rebalances, and how many events waited.
+
+        Args:
+            name: Which group; None: the first one.
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.groups import group
+
+        return group(self._run, name, ax=ax, figsize=figsize)
+
     def machine(self, role: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """The state machine of a role with the transitions that this run took; the run is played again if its log is not full.
 

@@ -52,8 +52,10 @@ def end_of(runs: Sequence[Run]) -> float:
         busy = (samples[["drift_gross", "in_flight", "in_doubt"]].to_numpy(dtype=float) > _NOTHING).any(axis=1) | (
             timeline.backlog(samples) > 0
         )
-        copies = samples[[name for name in samples if str(name).startswith("wrong_")]].to_numpy(dtype=float)
-        busy |= (copies != copies[-1]).any(axis=1)  # some may stay wrong for ever
+        copies = samples[[name for name in samples if str(name).startswith(("wrong_", "waiting_"))]].to_numpy(
+            dtype=float
+        )
+        busy |= (copies != copies[-1]).any(axis=1)  # some may stay wrong, or wait, for ever
         last = int(np.flatnonzero(busy)[-1]) if busy.any() else 0
         ends.append(float(times[min(last + 1, len(times) - 1)]))
         ends += [min(one.end, float(times[-1])) for one in run.data.struck]
