@@ -238,3 +238,38 @@ def anything(_value: Any) -> str:
 STRATEGIES: Final = listed(anything, "strategies, names or objects", least=1)
 """Strategies to compare; each of them is checked where it is looked up."""
 SEED: Final = whole(0)
+
+# --- sizes --------------------------------------------------------------------------------------------------------------------
+
+_UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def in_bytes(size: int | str | None, where: str) -> int | None:
+    """A size as a number of bytes.
+
+    Args:
+        size: A number of bytes, or a number with a decimal unit, such as ``500MB`` or ``4GB``; None stays None.
+        where: Whose argument it is, for the error.
+
+    Raises:
+        ScenarioError: It is no size.
+    """
+    given: Any = size
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+            raise ScenarioError(f"must be a whole number of at least 1, or a size such as '4GB', got {size!r}", where)
+        return given
+    text = given.strip().upper()
+    number, factor = text, 0
+    for unit, value in _UNITS.items():  # the longer units come later
+        if text.endswith(unit):
+            number, factor = text.removesuffix(unit), value
+    try:
+        amount = float(number) * factor
+    except ValueError:
+        amount = 0.0
+    if not 1 <= amount < math.inf:
+        raise ScenarioError(f"'{size}' is no size; write a number and a unit, such as 500MB or 4GB", where)
+    return int(amount)

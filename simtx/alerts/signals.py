@@ -187,8 +187,9 @@ def signals(
         objective: Seconds within which a request should have its answer.
         after: Seconds for which scrapes go on when the run is over: what it has left behind gets older, and somebody may notice.
     """
-    scraper = _Scraper(scenario, every, objective)
-    scraper.play(trace)
+    entries = list(trace)
+    scraper = _Scraper(scenario, every, objective, votes=any(entry.kind == "logged" for entry in entries))
+    scraper.play(entries)
     end = scraper.end
     if not scraper.times:
         scraper.scrape(0.0)
@@ -201,8 +202,8 @@ def signals(
 class _Scraper(Replay):
     """Replays a log, and reads the signals off at every scrape."""
 
-    def __init__(self, scenario: Scenario, every: float, objective: float) -> None:
-        super().__init__(scenario, broker=False)
+    def __init__(self, scenario: Scenario, every: float, objective: float, *, votes: bool) -> None:
+        super().__init__(scenario, broker=False, votes=votes)
         self.clock = Clock(scenario, every)
         self.handlers["reject"] = self._rejected
         self.objective = objective

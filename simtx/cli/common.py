@@ -48,7 +48,7 @@ BrokerOption: TypeAlias = Annotated[
 ]
 EngineOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="auto, interpreted or fast: what plays the runs; the numbers are the same. Default: auto."),
+    typer.Option(help="auto, interpreted or fast: what plays or searches; what comes out is the same. Default: auto."),
 ]
 SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of all random streams.")]
 WorkersOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")]
@@ -79,7 +79,7 @@ def played_by(name: str | None) -> Iterator[None]:
     Raises:
         ScenarioError: There is no such engine.
     """
-    from simtx.simulator.engines import preferring
+    from simtx.engine.choices import preferring
 
     with preferring(engine_named(name)):
         yield

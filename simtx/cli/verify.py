@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 from types import FrameType
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from simtx.cli.common import JsonOption, StrategyArgument
+from simtx.cli.common import EngineOption, JsonOption, StrategyArgument
 
 if TYPE_CHECKING:
     from simtx.checker.protocols.scope import Isolation, Remembers, Unreadable
 
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
-_UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def verify(
@@ -90,6 +88,7 @@ def verify(
         typer.Option(min=1, help="Take so many random walks, each with its own mix of faults, and search nothing."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first of the walks.")] = 1,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Explore every order of events and every crash point of a strategy in a small scope.
@@ -97,10 +96,11 @@ def verify(
     Ends with 0 when every property holds, and with 1 when one is violated, a limit stopped the exploration, or something that must
     be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
     """
+    from simtx.arguments import in_bytes
     from simtx.checker.protocols.verify import verify as explore
-    from simtx.cli.common import echo_verdict, print_json, warn
+    from simtx.cli.common import echo_verdict, engine_named, print_json, warn
 
-    limit = None if max_memory is None else _bytes(max_memory)
+    searched, limit = engine_named(engine), in_bytes(max_memory, "--max-memory")
     signal.signal(signal.SIGTERM, _as_interrupt)
     verdict = explore(
         strategy,
@@ -136,12 +136,14 @@ def verify(
         max_memory=limit,
         walks=walks,
         seed=seed,
+        engine=searched,
         progress=False if json else None,
     )
     if json:
         print_json(verdict.as_dict())
     else:
         echo_verdict(verdict.verdict, verdict.text)
+    warn(verdict.warnings)
     if verdict.stopped:
         warn(
             [f"INCOMPLETE ({verdict.stopped}): what was found until then is shown; what is not violated is not proved"]
@@ -150,28 +152,6 @@ def verify(
         sys.exit(130)  # it has said so itself
     if not verdict.ok and (walks is None or verdict.violations):
         raise typer.Exit(1)
-
-
-def _bytes(size: str) -> int:
-    """A size with a decimal unit, in bytes.
-
-    Raises:
-        ScenarioError: It is none.
-    """
-    from simtx.errors import ScenarioError
-
-    text = size.strip().upper()
-    number, factor = text, 0
-    for unit, value in _UNITS.items():  # the longer units come later
-        if text.endswith(unit):
-            number, factor = text.removesuffix(unit), value
-    try:
-        amount = float(number) * factor
-    except ValueError:
-        amount = 0.0
-    if not 1 <= amount < math.inf:
-        raise ScenarioError(f"'{size}' is no size; write a number and a unit, such as 500MB or 4GB", "--max-memory")
-    return int(amount)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

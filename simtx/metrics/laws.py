@@ -263,7 +263,7 @@ def strikes(scenario: Scenario, data: RunData) -> dict[str, int]:
 
 def fault_label(fault: Fault) -> str:
     """Name of a fault in a warning: ``crash of payments``, ``partition of hub - payments``."""
-    label = f"{fault.kind} of {target(fault)}"
+    label = f"{fault.kind} of {target(fault, votes=False)}"
     if fault.trigger is None:
         return label
     return f"{label} {fault.trigger.when} {fault.trigger.effect} of transaction {fault.trigger.transaction}"

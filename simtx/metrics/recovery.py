@@ -21,8 +21,13 @@ _BEFORE: Final = 20  # samples before a fault; the highest of them is the level 
 _TOLERANCE: Final = 1e-9
 
 
-def target(fault: Fault) -> str:
-    """To whom a fault of a scenario happens: a node, or links."""
+def target(fault: Fault, *, votes: bool = True) -> str:
+    """To whom a fault of a scenario happens: a node, or links.
+
+    Args:
+        fault: The fault.
+        votes: Whether there is a vote store. If not, a fault that cuts off the region in which it would be does not name it.
+    """
     if fault.node:
         return fault.node
     if fault.kind == "broker-outage":
@@ -31,7 +36,11 @@ def target(fault: Fault) -> str:
         return VOTE_STORE
     if not fault.a:
         return "all links"
-    return f"{'+'.join(fault.a)} {'>' if fault.one_way else '-'} {'+'.join(fault.b) or 'all others'}"
+    a, b = (
+        [name for name in side if votes or name != VOTE_STORE] or list(side)  # one that is named alone is meant
+        for side in (fault.a, fault.b)
+    )
+    return f"{'+'.join(a)} {'>' if fault.one_way else '-'} {'+'.join(b) or 'all others'}"
 
 
 def frame(faults: Sequence[Struck], samples: pd.DataFrame, end: float) -> pd.DataFrame:

@@ -66,7 +66,8 @@ def data_from_trace(
     events = list(trace)
     if broker is None:
         broker = any(event.kind == "publish" for event in events)
-    replay = Replay(scenario, broker=broker).play(events)
+    votes = any(event.kind == "logged" for event in events)
+    replay = Replay(scenario, broker=broker, votes=votes).play(events)
     if values is not None:
         replay.values = {name: dict(values.get(name, {})) for name in replay.values}
     return replay.data()
@@ -144,9 +145,10 @@ class Replay:
     Args:
         scenario: What was played.
         broker: Whether there was a broker.
+        votes: Whether there was a vote store.
     """
 
-    def __init__(self, scenario: Scenario, broker: bool) -> None:
+    def __init__(self, scenario: Scenario, broker: bool, votes: bool = False) -> None:
         self.scenario = scenario
         self.ledger = TransactionLedger(len(drift.conserved(scenario)), math.inf, behind(scenario.transaction.steps))
         self.weights = {name: drift.weights(scenario, name) for name in scenario.services}
@@ -158,6 +160,7 @@ class Replay:
         self.reads: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.broker = broker
+        self.votes = votes
         self.delivered: Counter[str] = Counter()
         self.arrivals = 0
         self.working: set[int] = set()
@@ -472,7 +475,7 @@ class Replay:
     def _fault(self, event: LogEntry) -> None:
         number = Number.read(event).number
         faults = self.scenario.faults
-        whom = target(faults[number]) if 0 <= number < len(faults) else event.node
+        whom = target(faults[number], votes=self.votes) if 0 <= number < len(faults) else event.node
         self.struck.append(Struck(number, event.name, whom, event.time))
 
     def _healed(self, event: LogEntry) -> None:

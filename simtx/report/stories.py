@@ -187,7 +187,10 @@ def _about(story: Any) -> list[tuple[str, str]]:
     return [
         ("lesson", story.lesson),
         ("scenario", f"{scenario.name}: {scenario.title}"),
-        ("faults", "; ".join(dict.fromkeys(_named(one.kind, target(one)) for one in scenario.faults)) or "none"),
+        (
+            "faults",
+            "; ".join(dict.fromkeys(_named(one.kind, target(one, votes=False)) for one in scenario.faults)) or "none",
+        ),
         ("cases", ", ".join(cases)),
         *([("not in the model", story.omits)] if story.omits else []),
         ("play it", f'simtx.story("{story.name}").run(), or: {story.command}'),

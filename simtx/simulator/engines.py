@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from simtx.engine import DIFFER, NotCompiled, Unavailable, load_library
-from simtx.engine.choices import ENGINES, Engine
+from simtx.engine.choices import Engine
 from simtx.errors import ScenarioError
 from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
@@ -67,35 +66,6 @@ def worth_learning(scenario: Scenario) -> bool:
     """Whether a run, with those of its batch, is long enough for the compiled engine to be the quicker one."""
     batch = _batch.get() or Batch()
     return (scenario.expected_transactions() - EACH) * batch.runs >= WORTH - EACH
-
-
-_preferred: ContextVar[Engine | None] = ContextVar("preferred", default=None)
-
-
-@contextmanager
-def preferring(engine: Engine | None) -> Iterator[None]:
-    """Runs of this process that say nothing else are played by this engine inside this block; None: by the usual one."""
-    token = _preferred.set(engine)
-    try:
-        yield
-    finally:
-        _preferred.reset(token)
-
-
-def wanted(engine: Engine | None) -> Engine:
-    """The engine that was asked for: by argument, by `preferring`, by the environment variable ``SIMTX_ENGINE``, or ``auto``.
-
-    Raises:
-        ScenarioError: The variable says something else.
-    """
-    engine = engine or _preferred.get()
-    if engine is not None:
-        return engine
-    named = os.environ.get("SIMTX_ENGINE", "auto")
-    for known in ENGINES:
-        if named == known:
-            return known
-    raise ScenarioError(f"must be one of {', '.join(ENGINES)}, not '{named}'", "SIMTX_ENGINE")
 
 
 def interpreted_because(

@@ -94,7 +94,8 @@ class Injector:
         fault, world = self.fault, self._world
         world.ledger.counts["faults"] += 1
         self._last = len(world.struck)
-        world.struck.append(Struck(self._number, fault.kind, target(fault), world.env.now))
+        whom = target(fault, votes=world.vote_store is not None)
+        world.struck.append(Struck(self._number, fault.kind, whom, world.env.now))
         if world.trace is not None:
             world.trace.log("fault", fault.node, -1, actor="fault", name=fault.kind, detail=Number(self._number).text())
 

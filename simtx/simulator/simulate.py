@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
 from simtx.engine import NotCompiled, Unavailable
-from simtx.engine.choices import ENGINES, Engine
+from simtx.engine.choices import ENGINES, Engine, wanted
 from simtx.event_log.log import EventLog
 from simtx.metrics.run import Run
 from simtx.progress import SHARE, progress_bar
@@ -18,7 +18,7 @@ from simtx.scenario.advice import unreachable
 from simtx.scenario.provenance import loaded_code, provenance
 from simtx.scenario.strata import refuse
 from simtx.simulator.compiled import CompiledLoop
-from simtx.simulator.engines import gave_up, interpreted_because, learning_runs, remember, told, wanted
+from simtx.simulator.engines import gave_up, interpreted_because, learning_runs, remember, told
 from simtx.simulator.outcome import outcome
 from simtx.simulator.run_loop import InterpretedLoop, RunLoop
 from simtx.simulator.world import World

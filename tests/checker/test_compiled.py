@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from simtx.checker import Exploration, explore, verify
+from simtx.checker import Exploration, Model, explore, verify
 from simtx.checker.protocols import compiled
+from simtx.checker.protocols import verify as verifying
 from simtx.checker.protocols.local import Locals
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
+from simtx.errors import ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as strategy_of
 from tests.cursor import CursorOutbox
@@ -21,6 +23,7 @@ from .mutants import ALL
 from .mutants.catalogue import Mutant
 
 QUIET = dict.fromkeys(BUDGETS, 0)
+NONE = "there is none"
 
 try:
     load_library()
@@ -31,8 +34,8 @@ except Unavailable as error:
 
 
 def test_what_c_and_python_say_of_each_other_agrees() -> None:
-    """Otherwise all searches would be in Python, and nothing would say so."""
-    assert compiled._library() is not None
+    """Otherwise all searches would be in Python, and only the verdicts would say so."""
+    assert not isinstance(compiled._library(), str)
 
 
 def told(model: ProtocolModel, exploration: Exploration) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def both(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What both loops say."""
     found = []
-    for library in (compiled._library, lambda: None):
+    for library in (compiled._library, lambda: NONE):
         monkeypatch.setattr(compiled, "_library", library)
         model = ProtocolModel(strategy, Scope(**scope))
         found.append(told(model, explore(model.model(only), **limits)))
@@ -78,6 +81,11 @@ SCOPES: list[tuple[str, dict[str, Any]]] = [
     ("dual-write:order=broker-first", {}),
     ("tcc", {"participants": 1, "failures": 1}),
     ("paxos-commit", {"crashes": 0, "duplicates": 0, "timeouts": 0, "refusals": False}),
+    ("cornus", {"participants": 1, "losses": 1, "failures": 1, "duplicates": 0}),
+    ("cornus", {"participants": 1, "crashes": 2, "lasting": True}),
+    ("outbox", {"crashes": 0, "timeouts": 0, "dead_letters": 2}),
+    ("outbox", {"duplicates": 0, "timeouts": 0, "upgrade": "stop"}),
+    ("outbox", {"crashes": 0, "losses": 1, "timeouts": 0, "upgrade": "skip", "dead_letters": 1}),
 ]
 
 
@@ -122,7 +130,7 @@ def test_a_mistake_in_a_machine_is_raised_alike(above: int, words: str, monkeypa
 
     monkeypatch.setattr(Locals, "calm", broken)
     notes = []
-    for library in (compiled._library, lambda: None):
+    for library in (compiled._library, lambda: NONE):
         with monkeypatch.context() as patch:
             patch.setattr(compiled, "_library", library)
             with pytest.raises(ZeroDivisionError, match="on purpose") as raised:
@@ -142,3 +150,54 @@ def test_whoever_changes_the_steps_is_not_searched_in_c(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(ProtocolModel, "successors", watched)
     assert verify("2pc", participants=1, crashes=0).states <= len(seen)
+
+
+SMALL: dict[str, Any] = {"crashes": 0, "duplicates": 0, "timeouts": 0}
+
+
+def test_a_search_in_c_says_so_and_warns_of_nothing() -> None:
+    found = verify("2pc", **SMALL)
+    assert (found.engine, found.engine_reason, found.warnings) == ("fast", "", [])
+    assert "engine" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"symmetry": True}, "it explores participants that are alike once"),
+        ({"workers": 2}, "2 processes share it"),
+        ({"engine": "interpreted"}, "it was asked for"),
+        ({}, NONE),
+    ],
+)
+def test_a_search_in_python_says_why(options: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones in the verdict, large ones also as a warning; what was asked for is no surprise."""
+    if not options:
+        monkeypatch.setattr(compiled, "_library", lambda: NONE)
+    found = verify("2pc", **SMALL, **options)
+    assert (found.engine, found.engine_reason, found.warnings) == ("interpreted", reason, [])
+    assert f"  engine: interpreted, since {reason}" in found.text.splitlines()
+    assert (found.as_dict()["engine"], found.as_dict()["engine_reason"]) == ("interpreted", reason)
+    monkeypatch.setattr(verifying, "MATTERS", 1)
+    assert [line.rpartition(": ")[2] for line in found.warnings] == ([] if "engine" in options else [reason])
+
+
+@pytest.mark.parametrize("options", [{"symmetry": True}, {"workers": 2}, {"walks": 1}])
+def test_who_asks_for_the_fast_engine_gets_it_or_one_line(options: dict[str, Any]) -> None:
+    with pytest.raises(ScenarioError, match="the fast engine "):
+        verify("2pc", engine="fast", **SMALL, **options)
+    assert verify("2pc", engine="fast", **SMALL).engine == "fast"
+
+
+def test_the_default_engine_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIMTX_ENGINE", "interpreted")
+    assert verify("2pc", **SMALL).engine == "interpreted"
+    assert verify("2pc", engine="auto", **SMALL).engine == "fast"
+
+
+def test_a_model_without_a_faster_search_has_no_fast_engine() -> None:
+    model = Model(initial=[0], successors=lambda state: [("on", state + 1)] if state < 9 else [], name="counter")
+    found = explore(model)
+    assert (found.states, found.engine, found.engine_reason) == (10, "interpreted", "")
+    with pytest.raises(ScenarioError, match="the model 'counter' has no faster search"):
+        explore(model, engine="fast")

@@ -637,7 +637,12 @@ def test_progress_is_told(eager_fork):
         ({"max_seconds": True}, "explore: max_seconds: must be a positive number of seconds, got True"),
         ({"max_states": 0}, "explore: max_states"),
         ({"max_seconds": -1}, "explore: max_seconds: must be a positive number of seconds, got -1"),
-        ({"max_memory": "1 GB"}, "explore: max_memory"),
+        ({"max_memory": "1"}, "explore: max_memory: '1' is no size"),
+        (
+            {"max_memory": 0.5},
+            "explore: max_memory: must be a whole number of at least 1, or a size such as '4GB', got 0.5",
+        ),
+        ({"engine": "quick"}, "explore: engine"),
         ({"progress": 3}, "explore: progress"),
         ({"symmetry": True}, "explore: symmetry: needs a model with a canonical function"),
     ],

@@ -1,4 +1,4 @@
-"""Every command that simulates can be told by which engine."""
+"""Every command that simulates or searches can be told by which engine."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ import typer
 
 from simtx.cli import main
 from simtx.cli.app import app
-from simtx.simulator.engines import preferring, wanted
+from simtx.engine.choices import preferring, wanted
 
 SIMULATE = {"simulate", "saturation", "compare", "story", "sweep", "frontier", "sensitivity", "report", "validate"}
+SEARCH = {"verify"}
 
 
-def test_every_command_that_simulates_has_the_same_option() -> None:
+def test_every_command_that_simulates_or_searches_has_the_same_option() -> None:
     group = typer.main.get_command(app)
     options = {
         name: next((one.help for one in command.params if one.name == "engine"), None)  # type: ignore[attr-defined]
         for name, command in group.commands.items()  # type: ignore[attr-defined]
     }
-    assert {name for name, text in options.items() if text} == SIMULATE
-    assert len({options[name] for name in SIMULATE}) == 1
+    assert {name for name, text in options.items() if text} == SIMULATE | SEARCH
+    assert len({text for text in options.values() if text}) == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [("story", "broker-outage"), ("sensitivity", "transfer", "saga"), ("validate", "transfer-lab", "saga")]
+    "arguments",
+    [
+        ("story", "broker-outage"),
+        ("sensitivity", "transfer", "saga"),
+        ("validate", "transfer-lab", "saga"),
+        ("verify", "saga"),
+    ],
 )
 def test_an_engine_that_there_is_not_is_refused_before_anything_is_played(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -64,6 +64,17 @@ def test_symmetry_and_workers_change_nothing_but_the_number_of_states() -> None:
     assert 0 < found["states"] < plain.states
 
 
+def test_who_is_searched_in_python_is_told_why() -> None:
+    quiet = ("2pc", "--crashes", "0", "--duplicates", "0", "--timeouts", "0")
+    assert "engine" not in run(*quiet).stdout
+    result = run(*quiet, "--engine", "interpreted")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "  engine: interpreted, since it was asked for" in result.stdout.splitlines()
+    result = run(*quiet, "--engine", "fast", "--workers", "2")
+    assert result.returncode == 2
+    assert result.stderr.startswith("simtx: error: verify: engine: the fast engine cannot search this: 2 processes")
+
+
 def test_participants_that_are_not_alike_after_all_end_with_2_and_one_line() -> None:
     undeclared = "from simtx.protocols.saga import Orchestrator; Orchestrator.by_step = ()"
     result = run("saga", "--parallel", "--symmetry", code=undeclared)

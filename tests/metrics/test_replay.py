@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,12 +11,14 @@ import pytest
 import simtx
 from simtx.event_log.log import LogEntry
 from simtx.metrics import timeline
+from simtx.metrics.recovery import target
 from simtx.metrics.replay import data_from_trace, summary_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.summary import transactions_frame
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario
-from simtx.scenario.distributions import Exponential
+from simtx.scenario.distributions import Constant, Exponential
+from simtx.scenario.model import Fault
 from tests.simulator.test_faults import FAULTS, contended, world
 from tests.simulator.worlds import STRATEGIES, chain
 
@@ -180,3 +183,14 @@ def test_a_log_that_went_through_a_table_gives_the_same() -> None:
         LogEntry(*(None if pd.isna(cell) else cell for cell in row)) for row in frame.itertuples(index=False, name=None)
     ]
     pd.testing.assert_series_equal(summary_from_trace(events, run.scenario, run.strategy), run.summary, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("strategy", "whom"), [("2pc", "hub+broker - s1"), ("cornus", "hub+broker+vote-store - s1")])
+def test_a_cut_off_region_names_the_vote_store_only_where_there_is_one(strategy: str, whom: str) -> None:
+    """In a run, and in what is read from its log."""
+    places = ("hub", "broker", "vote-store")
+    cut = Fault("partition", Constant(0.1), at=0.3, a=places, b=("s1",))
+    run = simtx.simulate(replace(chain(2, rate=20, transactions=20), faults=(cut,)), strategy, trace=True)
+    assert [one.target for one in run.data.struck] == [whom]
+    assert data_from_trace(run.trace, run.scenario).struck == run.data.struck
+    assert target(replace(cut, a=places[2:]), votes=False) == "vote-store - s1"

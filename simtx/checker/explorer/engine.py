@@ -19,9 +19,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, cast
 
-from simtx.arguments import flag, require
+from simtx.arguments import choice, flag, require
 from simtx.checker.explorer.exploration import Progress
 from simtx.checker.explorer.model import Model, Predicate, S, Successors
+from simtx.engine.choices import ENGINES
 from simtx.errors import ScenarioError
 
 ROOT = object()
@@ -44,6 +45,7 @@ class Options:
     coverage: bool = False
     stop_at_violation: bool = False
     progress: Callable[[Progress], None] | None = None
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, by name."""
@@ -58,6 +60,7 @@ class Options:
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if seconds is not None and not (number and seconds > 0):
             raise ScenarioError(f"must be a positive number of seconds, got {seconds!r}", where="explore: max_seconds")
+        require(choice(*ENGINES), self.engine, "engine", "explore")
 
 
 class Compiled(Generic[S]):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from simtx.banner import banner
 from simtx.checker.explorer.model import Step
@@ -124,6 +124,8 @@ class Exploration:
         seconds: Wall-clock time.
         workers: Processes that expanded states.
         symmetry: Whether states are representatives of symmetry classes.
+        engine: ``fast`` if the model's own faster search has searched, ``interpreted`` if the search in Python has, in one process or in several.
+        engine_reason: Why a model that has a faster search was searched without it, as the rest of a sentence; empty otherwise.
     """
 
     model: str
@@ -143,6 +145,8 @@ class Exploration:
     seconds: float
     workers: int
     symmetry: bool
+    engine: Literal["fast", "interpreted"] = "interpreted"
+    engine_reason: str = ""
 
     @property
     def depth(self) -> int:

@@ -9,17 +9,22 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from mmap import mmap
 from time import process_time
 from typing import Any
 
-from simtx.arguments import named
+from simtx.arguments import in_bytes, named
 from simtx.checker.explorer.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
 from simtx.checker.explorer.exploration import DEADLOCKS_KEPT, Exploration, Progress
 from simtx.checker.explorer.model import Model, S
 from simtx.checker.explorer.tally import Tally
+from simtx.engine.choices import Engine
 from simtx.errors import ScenarioError
 from simtx.progress import progress_bar
+
+ASKED = "it was asked for"
+"""Why a search was interpreted, where somebody has said that it should be."""
 
 FORK_AFTER_S = 0.015
 """CPU time that a level must be expected to take before workers are forked: less is done sooner than they are."""
@@ -36,11 +41,12 @@ def explore(
     workers: int = 1,
     max_states: int | None = None,
     max_seconds: float | None = None,
-    max_memory: int | None = None,
+    max_memory: int | str | None = None,
     symmetry: bool = False,
     coverage: bool = False,
     stop_at_violation: bool = False,
     progress: bool | Callable[[Progress], None] | None = None,
+    engine: Engine = "auto",
 ) -> Exploration:
     """Visit every reachable state of a model and check its properties.
 
@@ -53,19 +59,21 @@ def explore(
             that survive pickling.
         max_states: Stop rather than hold more distinct states than this.
         max_seconds: Stop after this wall-clock time.
-        max_memory: Stop when the search has added this many bytes to the memory of the process, all workers together.
+        max_memory: Stop when the search has added this many bytes to the memory of the process, all workers together; a number, or a size such as ``4GB``.
         symmetry: Explore one representative of each symmetry class, as given by the model's `canonical`. Paths are still real
             runs. The caller vouches that the model is symmetric; only what paths touch is checked.
         coverage: Count transitions and self-loops by action label.
         stop_at_violation: Stop after the level in which the first violation or deadlock was found.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a Progress a few times a second.
+        engine: ``interpreted`` (in Python), ``fast`` (the faster search that a model may bring, with the same result), or ``auto``: the fast one where it can.
+            `Exploration.engine` says which one it was.
 
     Returns:
         Counts of states and transitions, and for each violated property a shortest path.
 
     Raises:
-        ScenarioError: The model or an argument is wrong. What a model's own functions raise passes through, with a note that
+        ScenarioError: The model or an argument is wrong, or the fast engine was asked for and cannot search this. What a model's own functions raise passes through, with a note that
             names the state.
     """
     if not isinstance(model, Model):
@@ -75,21 +83,43 @@ def explore(
             workers=workers,
             max_states=max_states,
             max_seconds=max_seconds,
-            max_memory=max_memory,
+            max_memory=in_bytes(max_memory, "explore: max_memory"),
             symmetry=symmetry,
             coverage=coverage,
             stop_at_violation=stop_at_violation,
             progress=report,
+            engine=engine,
         )
         ledger = Tally(Compiled(model, options), options)
         if workers > 1 and not hasattr(os, "fork"):
             raise ScenarioError(f"{workers} need fork, which this platform lacks; use 1", where="explore: workers")
-        search = None if workers > 1 or symmetry or coverage else model.search
         with _frozen_heap():
-            if search is None or not search(ledger):
+            reason = _set_aside(model, options)
+            if model.search is not None and not reason:
+                reason = model.search(ledger)
+                if not reason:
+                    return replace(ledger.result(), engine="fast")
                 ledger = Tally(Compiled(model, options), options)
-                _search(ledger)
-        return ledger.result()
+            if engine == "fast":
+                why = reason or f"the model '{model.name}' has no faster search"
+                raise ScenarioError(
+                    f"the fast engine cannot search this: {why}; 'auto' searches it anyway", "explore: engine"
+                )
+            _search(ledger)
+        return replace(ledger.result(), engine_reason=reason)
+
+
+def _set_aside(model: Model[S], options: Options) -> str:
+    """Why the faster search of a model is not even asked; empty if it is, or if there is none."""
+    if model.search is None:
+        return ""
+    reasons = {
+        ASKED: options.engine == "interpreted",
+        "it explores participants that are alike once": options.symmetry,
+        "it counts transitions by their label": options.coverage,
+        f"{options.workers} processes share it": options.workers > 1,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _search(ledger: Tally[S]) -> None:

@@ -81,7 +81,7 @@ class Model(Generic[S]):
         catch_up: For models that number parts of their states: learn the numbers that other processes of a search have given.
             Called before states that another process has found are looked at.
         search: Searches this model in place of the search in one process, with the same result, for models that have a faster way: takes the `Tally` of the
-            search, and says whether it did. It is not asked with symmetry or coverage.
+            search, and says why it did not, as the rest of a sentence; nothing if it did. It is not asked with symmetry, coverage or several workers.
         show: Renders a state on one line, for paths and messages.
         name: Shown in results and messages.
 
@@ -98,7 +98,7 @@ class Model(Generic[S]):
     deadlock: bool | Predicate[S] = False
     canonical: Callable[[S], S] | None = None
     catch_up: Callable[[], None] | None = None
-    search: Callable[[Any], bool] | None = None
+    search: Callable[[Any], str] | None = None
     show: Callable[[S], str] = repr
     name: str = "model"
 

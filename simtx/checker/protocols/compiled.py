@@ -4,7 +4,8 @@ C knows numbers only (`simtx/engine/loop/search.c`). It asks here what a node do
 afterwards; each question once, since its answer depends on nothing else. What is asked, and in which order, is what `Steps` asks, so that numbers are given in
 the same order, too, and states come in the same order. The properties at rest are judged here, once for all states of which they cannot tell one from the other.
 
-Where there is no compiled loop and no compiler, or where a model has what C has no room for, the loop in Python searches: it differs in nothing but time.
+Where there is no compiled loop and no compiler, or where a model has what C has no room for, the loop in Python searches, and the verdict says why: it differs in
+nothing but time.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from simtx.checker.explorer.quiescence import Termination
 from simtx.checker.explorer.tally import Tally
 from simtx.checker.protocols import broker as brokers
 from simtx.checker.protocols.broker import Broker
-from simtx.checker.protocols.layout import CRASH, ENDED, MASK, WAIT_SHIFT, State
+from simtx.checker.protocols.layout import CRASH, DEAD_LETTER, ENDED, MASK, WAIT_SHIFT, State
 from simtx.checker.protocols.local_store import Output
 from simtx.checker.protocols.properties import Judge
-from simtx.checker.protocols.reactions import COPY, ORPHAN, Item
+from simtx.checker.protocols.reactions import COPY, NEW, Item
 from simtx.checker.protocols.steps import ANSWERED, OPERATOR, Steps, intervention
 from simtx.engine import Unavailable, load_library
 from simtx.errors import ScenarioError
 from simtx.protocols import Delivery, Done
-from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 
 _ASK: Final = c.CFUNCTYPE(c.c_int32, c.c_uint32, c.c_uint32, c.c_uint32, c.c_uint32)
@@ -52,9 +52,13 @@ _PROPERTIES: Final = (
 )
 _TERMINATION: Final = 1 << _PROPERTIES.index("termination")
 _SLICE_S: Final = 0.05
-_NODES: Final = 12
+_NODES: Final = 10  # each has a bit between those of the state's end and the dead letters
 _STEPS: Final = 8
 _DAEMON_BIT: Final = 1 << 7
+#: A word of C has room for eight budgets: the ninth stands in another one, above everything else that stands there.
+_WORD: Final = 0xFFFFFFFF
+_NINTH: Final = DEAD_LETTER.bit_length() - 1
+_UPGRADES: Final = (None, "stop", "skip")  # in the order of the enumeration in search.c
 
 
 class _Head(c.Structure):
@@ -62,7 +66,7 @@ class _Head(c.Structure):
 
     _fields_ = (
         *((name, c.c_int32) for name in ("nodes", "entry", "messages", "lasting", "fused", "most_rounds")),
-        *((name, c.c_int32) for name in ("crash", "restart", "hub")),
+        *((name, c.c_int32) for name in ("crash", "restart", "hub", "upgrade")),
         ("behind", c.c_uint32 * _STEPS),
         ("writing", c.c_uint32),
         *((name, c.c_int32) for name in ("interventions", "states", "done", "terminals", "error", "at")),
@@ -74,16 +78,21 @@ class _TooLargeError(Exception):
     """C has no room for this model."""
 
 
+_OTHER: Final = "the compiled loop is of another version of simtx"
+
+
 @functools.cache
-def _library() -> c.CDLL | None:
-    """The compiled loop; None where there is none."""
+def _library() -> c.CDLL | str:
+    """The compiled loop; where there is none, why not."""
     try:
         library = load_library()
         library.search_head_size.restype = c.c_uint32
         if library.search_head_size() != c.sizeof(_Head):
-            return None
-    except (Unavailable, AttributeError):
-        return None
+            return _OTHER
+    except Unavailable as error:
+        return str(error)
+    except AttributeError:
+        return _OTHER
     word, words = c.c_uint32, c.POINTER(c.c_uint32)
     shapes: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "new": (c.c_void_p, (c.POINTER(_Head), _ASK)),
@@ -106,7 +115,7 @@ def _library() -> c.CDLL | None:
     return library
 
 
-def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally[Any]) -> bool:
+def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally[Any]) -> str:
     """Search a model with the loop in C.
 
     Args:
@@ -116,26 +125,26 @@ def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally
         ledger: The tally of the search, which is complete afterwards.
 
     Returns:
-        Whether it did. If not, another tally has to be begun, and the loop in Python searches.
+        Why it did not, as the rest of a sentence; nothing if it did. If it did not, another tally has to be begun, and the loop in Python searches.
     """
     library = _library()
-    if library is None or not _fits(model, judge, ledger) or len(model.nodes) > _NODES:
-        return False
-    if extras(model.strategy).uses_vote_store:  # C knows no requests to one, nor its answers
-        return False
+    if isinstance(library, str):
+        return library
+    if not _fits(model, judge, ledger):
+        return "its steps or its properties are not those of the checker"
+    if len(model.nodes) > _NODES:
+        return f"it has {len(model.nodes)} nodes; there is room for {_NODES}"
     try:
         with _Search(library, model, judge, ends, ledger) as search:
             search.run()
     except _TooLargeError:
-        return False
-    return True
+        return "its states are larger than there is room for"
+    return ""
 
 
 def _fits(model: Steps, judge: Judge, ledger: Tally[Any]) -> bool:
     """Whether what is to be searched and checked is the model's own, and nobody has put anything in its place."""
     compiled = ledger.compiled
-    if model.scope.upgrade is not None or model.scope.dead_letters:  # C has eight budgets, and knows one version
-        return False
     known: dict[str, Any] = {**judge.always(), **judge.at_rest()}
     known |= {"commit": judge.commits, "abort": judge.aborts, "recovery": judge.recovers}
     checked = {**compiled.invariants, **compiled.terminal_invariants, **compiled.goals}
@@ -143,6 +152,7 @@ def _fits(model: Steps, judge: Judge, ledger: Tally[Any]) -> bool:
     return (
         compiled.successors == model.successors
         and type(model).successors is Steps.successors
+        and model.crash_free == model.reactions.digests
         and (termination is None or isinstance(termination, Termination))
         and compiled.deadlocked is None
         and all(known.get(name) == predicate for name, predicate in checked.items())
@@ -190,6 +200,7 @@ class _Search:
             crash=self._event(("crash",)),
             restart=self._event(("restart",)),
             hub=self._position[model.strategy.hub] if model.strategy.hub else -1,
+            upgrade=_UPGRADES.index(scope.upgrade),
             writing=self._bits((0, index) for index in judge.writing),
             interventions=scope.interventions,
         )
@@ -226,6 +237,7 @@ class _Search:
             self._local,
             self._seen,
             lambda state, _b, _c: self._ends(self._state(state)),
+            self._vote,
         )
         self._ask = _ASK(self._asked)  # C calls it as long as this object lives
         self._search = library.search_new(c.byref(head), self._ask)
@@ -272,7 +284,8 @@ class _Search:
 
     def _root(self, state: State) -> None:
         nodes, _, _, seen, budget, rest = state
-        words = (*nodes, 0, seen, budget, rest & (1 << WAIT_SHIFT) - 1, rest >> WAIT_SHIFT, 0)
+        flags = rest & (1 << WAIT_SHIFT) - 1 | budget >> _NINTH << WAIT_SHIFT
+        words = (*nodes, 0, seen, budget & _WORD, flags, rest >> WAIT_SHIFT, 0)
         self._check(self._c.search_root(self._search, (c.c_uint32 * len(words))(*words)))
 
     def _level(self, begin: int, end: int, guard: Guard) -> str:
@@ -356,9 +369,11 @@ class _Search:
     # --- states -----------------------------------------------------------------------------------------------------------------
 
     def _parts(self, number: int) -> tuple[tuple[int, ...], int, int, int, int]:
+        """Nodes, broker, observer, budgets, flags."""
         nodes = self._head.nodes
         words = self._c.search_words(self._search, number)[: nodes + 4]
-        return tuple(words[:nodes]), words[nodes], words[nodes + 1], words[nodes + 2], words[nodes + 3]
+        budget, rest = _parted(words[nodes + 2], words[nodes + 3])
+        return tuple(words[:nodes]), words[nodes], words[nodes + 1], budget, rest
 
     def _state(self, number: int) -> State:
         """A state as the model knows it."""
@@ -367,6 +382,7 @@ class _Search:
         words = place[: nodes + 6 + place[nodes + 5]]
         broker, seen, budget, rest, turn, _ = words[nodes : nodes + 6]
         net = tuple(words[nodes + 6 :])
+        budget, rest = _parted(budget, rest)
         return tuple(words[:nodes]), net, self._brokers[broker], seen, budget, rest | turn << WAIT_SHIFT
 
     def _lineage(self, number: int) -> list[State]:
@@ -468,20 +484,30 @@ class _Search:
         found = brokers.heads(self._brokers[broker])
         words = [len(found)]
         for head in found:
-            words += [head.consumer, head.tx, self._transactions([head.tx]), head.id, head.item, head.delivered]
+            new = self._model.items[head.item].tag == NEW
+            words += [head.consumer, head.tx, self._transactions([head.tx]), head.id, head.item, head.delivered, new]
         return self._list(words)
 
-    def _published(self, number: int) -> tuple[tuple[Output, ...], int]:
+    def _published(self, number: int, upgraded: int) -> tuple[tuple[Output, ...], int]:
         item = self._model.items[number]
-        return self._model.published(number, item)
+        return self._model.published(number, item, upgraded=bool(upgraded))
 
-    def _told(self, number: int, _b: int, _c: int) -> int:
-        return self._output(self._published(number)[0])
+    def _told(self, number: int, upgraded: int, _c: int) -> int:
+        item = self._model.items[number]
+        if item.request is not None:
+            return self._output(self._model.voted(number, item, item.request))
+        return self._output(self._published(number, upgraded)[0])
 
-    def _store(self, broker: int, number: int, _c: int) -> int:
+    def _vote(self, number: int, heard: int, answered: int) -> int:
+        item = self._model.items[number]
+        assert item.request is not None  # noqa: S101 - an invariant of requests to the vote store
+        vote = self._model.observations[heard].vote(item.tx, item.request.voter) if answered else ""
+        return self._model.reactions.logged(item, vote)
+
+    def _store(self, broker: int, number: int, upgraded: int) -> int:
         item = self._model.items[number]
         assert item.message is not None  # noqa: S101 - an invariant of publications
-        entry = self._published(number)[1]
+        entry = self._published(number, upgraded)[1]
         return self._broker(brokers.store(self._brokers[broker], item.consumer, item.message.tx, entry))
 
     def _mark(self, broker: int, consumer: int, mark: int) -> int:
@@ -494,8 +520,7 @@ class _Search:
         return self._broker(brokers.reset(self._brokers[broker], consumer))
 
     def _orphan(self, number: int, _b: int, _c: int) -> int:
-        item = self._model.items[number]
-        return self._model.reactions.number(Item(ORPHAN, item.node, item.tx, None, item.message, item.consumer))
+        return self._model.stray(self._model.items[number])
 
     def _unheard(self, number: int, _b: int, _c: int) -> int:
         item = self._model.items[number]
@@ -570,3 +595,8 @@ class _Search:
             sum(255 << 8 * tx for tx in judge.answered_for(seen) if 0 <= tx < 4),
         )
         return 0
+
+
+def _parted(budget: int, rest: int) -> tuple[int, int]:
+    """All nine budgets, and the flags, of the two words in which C has them."""
+    return budget | rest >> WAIT_SHIFT << _NINTH, rest & (1 << WAIT_SHIFT) - 1

@@ -125,9 +125,7 @@ class ProtocolModel(Steps):
             goals=goals,
             canonical=self.symmetry.canonical if self.symmetry is not None else None,
             catch_up=self.book.catch_up if self.book is not None else None,
-            search=partial(searched, self, judge, self.termination())
-            if self.symmetry is None and type(self) is ProtocolModel
-            else None,
+            search=partial(searched, self, judge, self.termination()) if type(self) is ProtocolModel else None,
             show=self.show,
         )
 

@@ -76,8 +76,9 @@ class Scope:
         retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
         isolation: Of the stores: under ``serializable`` what a local transaction or a branch reads is locked, until a prepared branch ends;
             under ``read-committed`` a read takes no lock, waits for none, and sees what is committed.
-        provider: The work of local transactions is done by a provider outside, which remembers the ``keys`` of requests (or can be asked about them), or
-            ``nothing``. A failure that `failures` pays for is then one of two: the request was lost, or it was done and the answer was lost. The
+        provider: The work of local transactions is done by a provider outside, which remembers the ``keys`` of requests, or
+            ``nothing``. One that can be asked about a request counts as one that knows its key: as long as a request is carried out at once or never, both tell who
+            repeats it how it has ended. A failure that `failures` pays for is then one of two: the request was lost, or it was done and the answer was lost. The
             provider acts at once: a request that it carries out later than its caller waits is not explored. None: stores do the work.
         provider_at: Index of the step whose service has the provider; None: all have one.
         steps: The steps of the plan, each a tuple of its name, its service, its kind, the indexes of the steps that it comes after, and whether it

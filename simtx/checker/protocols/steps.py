@@ -54,7 +54,7 @@ from simtx.checker.protocols.reactions import (
     Reactions,
 )
 from simtx.checker.protocols.scope import BUDGETS, Scope
-from simtx.protocols import Delivery, Done, Plan, Request, Strategy
+from simtx.protocols import Delivery, Done, LogOnce, Plan, Request, Strategy
 
 #: What an operator may ask for.
 OPERATOR: Final = ("retry", "skip", "resolve")
@@ -263,7 +263,7 @@ class Steps:
             yield from self._unheard((nodes, others, broker, seen, budget - LOSS, rest), number, item)
         if budget & TIMEOUT * MASK:
             # Too late for its producer, which gives up waiting: the message still reaches the broker, at any later time.
-            orphan = self._number(Item(ORPHAN, item.node, item.tx, None, message, item.consumer))
+            orphan = self.stray(item)
             yield from self._unheard(
                 (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
             )
@@ -276,7 +276,7 @@ class Steps:
         nodes, others, broker, seen, budget, rest = less
         request = item.request
         assert request is not None  # noqa: S101 - an invariant of such items
-        told = self._kept("vote", number, make=lambda: (Output("vote", (item.tx, request.voter, request.vote)),))
+        told = self.voted(number, item, request)
         heard = self._observe(seen, item.node, told)
         action = Action("log", -1, None, number)
         if item.kind == STRAY:
@@ -289,6 +289,19 @@ class Steps:
         if budget & FAILURE * MASK:
             failed = _with(others, (self.reactions.logged(item, ""),))
             yield action._replace(fail=0), (nodes, failed, broker, seen, budget - FAILURE, rest)
+
+    def voted(self, number: int, item: Item, request: LogOnce) -> tuple[Output, ...]:
+        """What is observed when a request reaches the vote store."""
+        told: tuple[Output, ...] = self._kept(
+            "vote", number, make=lambda: (Output("vote", (item.tx, request.voter, request.vote)),)
+        )
+        return told
+
+    def stray(self, item: Item) -> int:
+        """The number of a publication, or of a request to the vote store, whose sender no longer waits for an answer."""
+        if item.kind == LOGGING:
+            return self._number(replace(item, kind=STRAY))
+        return self._number(Item(ORPHAN, item.node, item.tx, None, item.message, item.consumer))
 
     def published(self, number: int, item: Item, *, upgraded: bool = False) -> tuple[tuple[Output, ...], int]:
         """What is observed when a publication reaches the broker, and the number of the message that waits there; `upgraded`: it is of the new version."""
@@ -511,10 +524,8 @@ class Steps:
             item = self.items[number]
             if item.node != node or item.kind not in (DONE, PUBLICATION, LOGGING, LOGGED):
                 kept.append(number)
-            elif item.kind == LOGGING:
-                orphans.append(self._number(replace(item, kind=STRAY)))
-            elif item.kind == PUBLICATION:
-                orphans.append(self._number(Item(ORPHAN, node, item.tx, None, item.message, item.consumer)))
+            elif item.kind in (LOGGING, PUBLICATION):
+                orphans.append(self.stray(item))
         restart = self.fused and not budget & CRASH * MASK
         for count in range(len(orphans), -1, -1):
             for survivors in combinations(orphans, count):

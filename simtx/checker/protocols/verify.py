@@ -7,22 +7,26 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from simtx.arguments import named
+from simtx.arguments import choice, in_bytes, named, require
 from simtx.banner import banner, marked
 from simtx.checker.explorer.exploration import Exploration, Progress
-from simtx.checker.explorer.explore import arguments_of, explore
+from simtx.checker.explorer.explore import ASKED, arguments_of, explore
 from simtx.checker.protocols.properties import ALWAYS, AT_REST
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.scope import Isolation, Remembers, Scope, Unreadable, steps_of
 from simtx.checker.protocols.story import Story
 from simtx.checker.protocols.walks import walked
+from simtx.engine.choices import ENGINES, Engine, wanted
 from simtx.errors import ScenarioError
 from simtx.protocols import Machine, Strategy
 from simtx.protocols import strategy as strategy_of
 from simtx.protocols.extras import extras
 from simtx.scenario import Scenario, load
+
+MATTERS: Final = 50_000
+"""States from which on a search says by itself that it was interpreted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,8 @@ class Verdict:
         undeclared: Transitions that happened and that no transition table has, which is untidy and does not count.
         symmetry: Which participants are alike, so that one state of each orbit is counted; that none are;
             or nothing, if it was not asked for.
+        engine: ``fast`` if the loop in C has searched, all of it; ``interpreted`` if Python has, or has taken walks.
+        engine_reason: Why Python has searched, as the rest of a sentence; empty if it has not, or if these are walks.
     """
 
     strategy: str
@@ -70,6 +76,8 @@ class Verdict:
     expected: dict[str, str] = field(repr=False)
     undeclared: tuple[str, ...] = ()
     symmetry: str = ""
+    engine: Literal["fast", "interpreted"] = "interpreted"
+    engine_reason: str = ""
 
     @property
     def ok(self) -> bool:
@@ -100,6 +108,15 @@ class Verdict:
         return f"{self.strategy}: {verdict}"
 
     @property
+    def warnings(self) -> list[str]:
+        """What to know of the search beside its result, a line each: that it was slower than it need be, where it had much to do."""
+        if self.engine == "fast" or self.engine_reason in ("", ASKED) or self.states < MATTERS:
+            return []
+        return [
+            f"searched by the interpreted engine, ten to twenty times slower than the fast one: {self.engine_reason}"
+        ]
+
+    @property
     def verdict(self) -> bool | None:
         """True: `ok`. False: something is violated or out of reach. None: not refuted, and not everything was explored."""
         return None if not self.complete and not self.violations else self.ok
@@ -118,6 +135,8 @@ class Verdict:
     def text(self) -> str:
         """The whole verdict."""
         out = [self.headline, f"  scope: {self.bounds}"]
+        if self.engine_reason:
+            out.append(f"  engine: {self.engine}, since {self.engine_reason}")
         for group, properties in self._groups():
             out.append(f"  {group}:")
             out += [f"    {self._mark(name):<11} {name}: {says}" for name, says in properties]
@@ -172,6 +191,9 @@ class Verdict:
             "violations": {name: list(story.steps) for name, story in self.violations.items()},
             "expected": dict(self.expected),
             "symmetry": self.symmetry,
+            "engine": self.engine,
+            "engine_reason": self.engine_reason,
+            "warnings": self.warnings,
             "goals": {name: reached or (False if self.complete else None) for name, reached in self.goals.items()},
             "not_covered": list(self.not_covered),
             "undeclared": list(self.undeclared),
@@ -199,6 +221,7 @@ class Verdict:
             known = f"<p>{escape(self._known(name).strip())}</p>" if name in self.expected else ""
             stories += story._repr_html_() + known
         head = f"{banner(self.verdict, self.headline)}<p>scope: {escape(self.bounds)}</p>"
+        head += "".join(f"<p><b>Warning:</b> {escape(note)}</p>" for note in self.warnings)
         return f"{head}<table>{''.join(rows)}</table>{reach}{stories}"
 
 
@@ -235,9 +258,10 @@ def verify(
     workers: int = 1,
     max_states: int | None = None,
     max_seconds: float | None = None,
-    max_memory: int | None = None,
+    max_memory: int | str | None = None,
     walks: int | None = None,
     seed: int = 1,
+    engine: Engine | None = None,
     progress: bool | Callable[[Progress], None] | None = None,
 ) -> Verdict:
     """Explore everything that a strategy can do in a small scope, and check its properties.
@@ -281,10 +305,12 @@ def verify(
             stories is told may differ.
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
-        max_memory: Stop when the search has added this many bytes to the memory of the process.
+        max_memory: Stop when the search has added this much to the memory of the process: a number of bytes, or a size such as ``4GB``.
         walks: Take so many random walks in place of a search, for scopes that no search exhausts. Each draws its own mix of the faults that the scope allows. The
             verdict is never complete. `termination` is checked for walks that do not come to rest, `validity` is searched without faults. Of the limits, only `max_seconds` holds.
         seed: Of the first walk; the next has the next number, so that ``walks=1`` with the seed of a violation takes that walk again.
+        engine: ``fast`` (the search in C; the same states, verdicts and stories), ``interpreted`` (the one in Python), or ``auto``: the fast one wherever it can search.
+            None: what the environment variable ``SIMTX_ENGINE`` says, else ``auto``. `Verdict.engine` says which one it was, `Verdict.engine_reason` why.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a `Progress`.
 
@@ -292,8 +318,8 @@ def verify(
         The verdict: which properties hold, a shortest story for each that is violated, and how far the exploration reached.
 
     Raises:
-        ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, or symmetry is asked for and a
-            machine treats like participants in different ways.
+        ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, symmetry is asked for and a
+            machine treats like participants in different ways, or the engine that was asked for cannot search this.
     """
     switches = {
         "lasting": lasting,
@@ -347,8 +373,12 @@ def verify(
     for name, given, least in numbers:
         if not isinstance(given, int) or isinstance(given, bool) or given < least:
             raise ScenarioError(f"must be a whole number of at least {least}, got {given!r}", f"verify: {name}")
+    require(choice(None, *ENGINES), engine, "engine", "verify")
+    chosen, memory = wanted(engine), in_bytes(max_memory, "verify: max_memory")
     if walks is not None:
-        return _walk(strategy_of(strategy), scope, walks, seed, max_seconds)
+        if engine == "fast":
+            raise ScenarioError("the fast engine takes no walks: they are taken in Python", "verify: engine")
+        return _walk(strategy_of(strategy), scope, walks, seed, max_seconds, "auto" if chosen == "fast" else chosen)
     return verify_scope(
         strategy_of(strategy),
         scope,
@@ -356,8 +386,9 @@ def verify(
         workers=workers,
         max_states=max_states,
         max_seconds=max_seconds,
-        max_memory=max_memory,
+        max_memory=memory,
         progress=progress,
+        engine=chosen,
     )
 
 
@@ -392,7 +423,9 @@ def verify_scope(
     return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, clock)
 
 
-def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: float | None) -> Verdict:
+def _walk(
+    strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: float | None, engine: Engine
+) -> Verdict:
     """Result of random walks."""
     deadline = _Clock({"max_seconds": max_seconds}).deadline
     model = ProtocolModel(strategy, scope)
@@ -412,7 +445,8 @@ def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: 
     verdict = replace(
         _verdict(strategy, model, exploration, ""), violations=found.stories, goals=found.goals, stopped=stopped
     )
-    return _with_validity(verdict, strategy, _Clock({"max_seconds": max_seconds, "max_states": _BESIDE_WALKS}))
+    beside = {"max_seconds": max_seconds, "max_states": _BESIDE_WALKS, "engine": engine}
+    return _with_validity(verdict, strategy, _Clock(beside))
 
 
 _BESIDE_WALKS: Final = 50_000
@@ -459,14 +493,16 @@ def _with_overtaking(verdict: Verdict, strategy: Strategy, clock: _Clock) -> Ver
     """The verdict, completed by two transactions that commit in another order than that of their outbox rows."""
     scope = Scope(participants=2, messages=2, overtakes=1, crashes=0, duplicates=0, timeouts=0, refusals=False)
     model = ProtocolModel(strategy, scope, deadline=clock.deadline)
-    exploration = explore(model.model(), **clock.limits(progress=False))
+    with arguments_of("verify"):
+        exploration = explore(model.model(), **clock.limits(progress=False))
     return _completed(verdict, strategy, model, clock.told(exploration))
 
 
 def _with_validity(verdict: Verdict, strategy: Strategy, clock: _Clock) -> Verdict:
     """The verdict, completed by what the same plans come to without faults and refusals."""
     model = ProtocolModel(strategy, verdict.scope.faultless())
-    exploration = explore(model.model(only="validity"), **clock.limits(progress=False))
+    with arguments_of("verify"):
+        exploration = explore(model.model(only="validity"), **clock.limits(progress=False))
     return _completed(verdict, strategy, model, clock.told(exploration))
 
 
@@ -476,6 +512,8 @@ def _completed(verdict: Verdict, strategy: Strategy, model: ProtocolModel, explo
     violations = {**stories, **verdict.violations}
     return replace(
         verdict,
+        engine=verdict.engine if exploration.engine == "fast" else "interpreted",
+        engine_reason=verdict.engine_reason or exploration.engine_reason,
         complete=verdict.complete and exploration.complete,
         stopped=verdict.stopped or exploration.stopped,
         violations=dict(sorted(violations.items(), key=lambda item: len(item[1].steps))),
@@ -508,6 +546,8 @@ def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration,
         recovered=recovered,
         expected=dict(expected),
         symmetry=symmetry,
+        engine=exploration.engine,
+        engine_reason=exploration.engine_reason,
     )
 
 

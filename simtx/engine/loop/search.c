@@ -6,26 +6,31 @@
  * (simtx/checker/protocols/compiled.py): what a node does upon an event, what the observer sees, what the broker holds afterwards. Each such question is
  * asked once, by a call into Python, and its answer kept in a table.
  *
- * A state is a record of 32-bit words: the nodes' numbers, the broker's, the observer's, the budgets, the requests and the plan, the round, and what is in
- * flight, sorted. States lie one behind the other in the order of discovery, so a level is a range of them.
+ * A state is made of 32-bit words: the nodes' numbers, the broker's, the observer's, the budgets, the requests and the plan, the round, and what is in
+ * flight, sorted. Most of them are small, so a word is kept in as many bytes as it needs. States lie one behind the other in the order of discovery, so a level
+ * is a range of them.
  */
 
 #define SEARCH_NODES 12
 #define SEARCH_NET 256
 #define SEARCH_ORPHANS 16
-#define RECORD (SEARCH_NODES + 6 + SEARCH_NET)
+#define RECORD (SEARCH_NODES + 6 + SEARCH_NET) /* words */
+#define RECORD_BYTES (5 * RECORD)
+#define BLOCK 4 /* 2 to the power of this many states stand in a block; offsets of 16 bits in it suffice for RECORD_BYTES each */
 #define WAITING 64
 #define PLACE ((uint64_t)1 << 40)
 #define WAY 1000 /* as _LONG of simtx.checker.explorer.quiescence */
+#define ENDINGS ((uint64_t)1 << 24) /* what is known of ends has no more places than these */
 
 enum { ASK_REACT, ASK_OBSERVE, ASK_TIMERS, ASK_UNDER_WAY, ASK_CALM, ASK_HEADS, ASK_STORE, ASK_MARK, ASK_ACKNOWLEDGE, ASK_RESET, ASK_TOLD, ASK_ACK, ASK_ORPHAN,
        ASK_UNHEARD, ASK_DELIVERY, ASK_COPY, ASK_REQUEST, ASK_COUNT, ASK_FIRED, ASK_TURN, ASK_HEAD_KEY, ASK_ASKS, ASK_STUCK, ASK_ATTENDED, ASK_BUSY,
-       ASK_ITEM, ASK_LOCAL, ASK_SEEN, ASK_ENDS };
+       ASK_ITEM, ASK_LOCAL, ASK_SEEN, ASK_ENDS, ASK_VOTE };
 
-enum { IS_MESSAGE, IS_DONE, IS_COPY, IS_PUBLICATION, IS_ORPHAN };
+enum { IS_MESSAGE, IS_DONE, IS_COPY, IS_PUBLICATION, IS_ORPHAN, IS_LOGGING, IS_STRAY, IS_LOGGED };
 enum { CRASH_BIT = 0, LOSS_BIT = 4, DUPLICATE_BIT = 8, TIMEOUT_BIT = 12, FAILURE_BIT = 16, INTERVENTION_BIT = 20, REPEAT_BIT = 24, OVERTAKE_BIT = 28 };
 enum { SEARCH_FINE, SEARCH_RAISED, SEARCH_MEMORY, SEARCH_TOO_LARGE, SEARCH_UNFIT, SEARCH_LIMIT };
 enum { EXPLORE, FIRST, CHANGES };
+enum { NO_UPGRADE, STOP_LANE, SKIP_EVENT };
 
 #define HAS(budget, bit) ((budget) >> (bit) & 15u)
 #define ONE(bit) (1u << (bit))
@@ -33,6 +38,8 @@ enum { EXPLORE, FIRST, CHANGES };
 #define VARIANT 8
 #define ENDED_FLAG (1u << 16)
 #define HALTED_FLAG (1u << 17)
+#define UPGRADED 18 /* from here on a bit for each node */
+#define DEAD_LETTER 28 /* four bits: the ninth budget, for which the word of the budgets has no room */
 #define HAS_CRASHED 1
 #define HAS_PAUSED 2
 #define HAS_BEGUN 4
@@ -44,7 +51,7 @@ typedef struct { uint8_t known, kind; int32_t node, event; uint32_t tx; } ItemFa
 typedef struct { uint8_t known, fault, wrong, refused, recovered; uint32_t needed, exempt; } SeenFacts;
 /* What Python says of the model and of the properties, and what it reads. */
 typedef struct {
-  int32_t nodes, entry, messages, lasting, fused, most_rounds, crash, restart, hub;
+  int32_t nodes, entry, messages, lasting, fused, most_rounds, crash, restart, hub, upgrade;
   uint32_t behind[8], writing;
   int32_t interventions, states, done, terminals, error, at; /* at: the state at hand */
   int64_t transitions;
@@ -64,14 +71,16 @@ typedef struct {
   ItemFacts *item;
   SeenFacts *seen;
   uint32_t local_room, item_room, seen_room;
-  uint32_t *words;            /* the states' records */
-  uint64_t word_count, word_room;
-  uint64_t *start;            /* where each record begins */
-  uint32_t *parent, *hash;
+  uint8_t *bytes;             /* the states' records */
+  uint64_t byte_count, byte_room; /* there is room for one record more than that */
+  uint64_t *block;            /* where the first record of each block of states begins */
+  uint16_t *offset;           /* where each begins, from there */
+  uint32_t *parent;
   uint32_t state_room;
   uint64_t *slot;             /* by hash: where a record begins, plus one, below a part of its hash */
   uint64_t slots;
-  uint32_t waiting[WAITING * RECORD], waits, end_of_wait[WAITING];
+  uint8_t waiting[WAITING * RECORD_BYTES];
+  uint32_t waits, end_of_wait[WAITING], told[RECORD];
   uint64_t wait_hash[WAITING];
   uint32_t *terminal;
   uint32_t terminal_room;
@@ -193,88 +202,131 @@ static void copy_view(View *to, const View *from) {
   memcpy(to, from, offsetof(View, net) + from->flying * sizeof(uint32_t));
 }
 
-static uint64_t hash_of(const uint32_t *words, uint32_t count) {
+static uint64_t hash_of(const uint8_t *bytes, uint32_t count) {
   uint64_t h = 0x9E3779B97F4A7C15u ^ count;
-  for (uint32_t i = 0; i < count; i++) {
-    h = (h ^ words[i]) * 0xD6E8FEB86659FD93u;
+  uint64_t word;
+  for (; count >= sizeof word; count -= (uint32_t)sizeof word, bytes += sizeof word) {
+    memcpy(&word, bytes, sizeof word);
+    h = (h ^ word) * 0xD6E8FEB86659FD93u;
+    h ^= h >> 32;
+  }
+  if (count) {
+    word = 0;
+    for (uint32_t i = 0; i < count; i++) word |= (uint64_t)bytes[i] << 8 * i;
+    h = (h ^ word) * 0xD6E8FEB86659FD93u;
     h ^= h >> 32;
   }
   h *= 0xBF58476D1CE4E5B9u;
   return h ^ h >> 31;
 }
 
-static uint32_t packed(Search *S, const View *view, uint32_t *words) {
-  uint32_t nodes = (uint32_t)S->head.nodes;
-  memcpy(words, view->node, nodes * sizeof *words);
-  memcpy(words + nodes, &view->broker, (6 + view->flying) * sizeof *words); /* broker, seen, budget, rest, round, flying, net */
-  return nodes + 6 + view->flying;
+/* A word takes a byte for each seven bits of it; all but the last byte have their highest bit set. No record is then the beginning of another. */
+static uint8_t *put_word(uint8_t *to, uint32_t word) {
+  for (; word > 127; word >>= 7) *to++ = (uint8_t)(word | 128);
+  *to++ = (uint8_t)word;
+  return to;
+}
+
+static const uint8_t *get_word(const uint8_t *from, uint32_t *word) {
+  uint32_t found = 0;
+  for (int shift = 0;; shift += 7) {
+    uint8_t one = *from++;
+    found |= (uint32_t)(one & 127) << shift;
+    if (one < 128) break;
+  }
+  *word = found;
+  return from;
+}
+
+static uint32_t packed(Search *S, const View *view, uint8_t *bytes) {
+  uint8_t *to = bytes;
+  for (int i = 0; i < S->head.nodes; i++) to = put_word(to, view->node[i]);
+  to = put_word(to, view->broker);
+  to = put_word(to, view->seen);
+  to = put_word(to, view->budget);
+  to = put_word(to, view->rest);
+  to = put_word(to, view->round);
+  to = put_word(to, view->flying);
+  uint32_t before = 0;
+  for (uint32_t i = 0; i < view->flying; before = view->net[i++]) to = put_word(to, view->net[i] - before);
+  return (uint32_t)(to - bytes);
+}
+
+static uint64_t start_of(Search *S, uint32_t state) { return S->block[state >> BLOCK] + S->offset[state]; }
+static uint32_t length_of(Search *S, uint32_t state) {
+  return (uint32_t)((state + 1 < (uint32_t)S->head.states ? start_of(S, state + 1) : S->byte_count) - start_of(S, state));
 }
 
 static void unpack(Search *S, uint32_t state, View *view) {
-  const uint32_t *words = S->words + S->start[state];
-  uint32_t nodes = (uint32_t)S->head.nodes;
-  memcpy(view->node, words, nodes * sizeof *words);
-  memcpy(&view->broker, words + nodes, (size_t)(6 + words[nodes + 5]) * sizeof *words);
+  const uint8_t *from = S->bytes + start_of(S, state);
+  for (int i = 0; i < S->head.nodes; i++) from = get_word(from, &view->node[i]);
+  from = get_word(from, &view->broker);
+  from = get_word(from, &view->seen);
+  from = get_word(from, &view->budget);
+  from = get_word(from, &view->rest);
+  from = get_word(from, &view->round);
+  from = get_word(from, &view->flying);
+  uint32_t before = 0;
+  for (uint32_t i = 0; i < view->flying; i++) {
+    from = get_word(from, &view->net[i]);
+    before = view->net[i] += before;
+  }
 }
 
-/* What a slot holds for a record: 24 bits of its hash, so that others are hardly ever looked at, and its place. */
-static uint64_t tagged(uint32_t hash, uint64_t start) { return (uint64_t)(hash >> 8) << 40 | (start + 1); }
+/* What a slot holds for a record: the upper 24 bits of its hash, so that others are hardly ever looked at, and its place. */
+static uint64_t tagged(uint64_t hash, uint64_t start) { return hash >> 40 << 40 | (start + 1); }
 
 static void widen_slots(Search *S) {
-  uint64_t slots = 2 * S->slots;
-  uint64_t *slot = calloc((size_t)slots, sizeof *slot);
+  free(S->slot); /* it is filled anew from the records: there need not be room for both */
+  S->slot = NULL;
+  uint64_t *slot = calloc((size_t)(2 * S->slots), sizeof *slot);
   if (!slot) give_up_search(S, SEARCH_MEMORY);
-  free(S->slot);
   S->slot = slot;
-  S->slots = slots;
+  S->slots *= 2;
   for (uint32_t state = 0; state < (uint32_t)S->head.states; state++) {
-    uint64_t at = S->hash[state] & (slots - 1);
-    while (slot[at]) at = (at + 1) & (slots - 1);
-    slot[at] = tagged(S->hash[state], S->start[state]);
+    uint64_t start = start_of(S, state), hash = hash_of(S->bytes + start, length_of(S, state)), at = hash & (S->slots - 1);
+    while (slot[at]) at = (at + 1) & (S->slots - 1);
+    slot[at] = tagged(hash, start);
   }
 }
 
 /* Take a state in, if it is new. */
-static void take_in(Search *S, const uint32_t *words, uint32_t count, uint32_t hash, uint32_t parent) {
+static void take_in(Search *S, const uint8_t *bytes, uint32_t count, uint64_t hash, uint32_t parent) {
   uint64_t mask = S->slots - 1, at = hash & mask;
-  uint32_t flying = (uint32_t)S->head.nodes + 5;
-  for (; S->slot[at]; at = (at + 1) & mask) {
-    if (S->slot[at] >> 40 != hash >> 8) continue;
-    const uint32_t *known = S->words + ((S->slot[at] & (PLACE - 1)) - 1);
-    /* How much is in flight stands at the same place in both, so that no more is compared than there is. */
-    if (known[flying] == words[flying] && !memcmp(known, words, count * sizeof *words)) return;
-  }
+  for (; S->slot[at]; at = (at + 1) & mask)
+    if (S->slot[at] >> 40 == hash >> 40 && !memcmp(S->bytes + ((S->slot[at] & (PLACE - 1)) - 1), bytes, count)) return;
   uint32_t state = (uint32_t)S->head.states;
   if (state == S->state_room) {
     if (state > UINT32_MAX / 4) give_up_search(S, SEARCH_TOO_LARGE);
     uint32_t room = 2 * S->state_room;
-    S->start = more_of(S, S->start, room, sizeof *S->start);
+    S->block = more_of(S, S->block, room >> BLOCK, sizeof *S->block);
+    S->offset = more_of(S, S->offset, room, sizeof *S->offset);
     S->parent = more_of(S, S->parent, room, sizeof *S->parent);
-    S->hash = more_of(S, S->hash, room, sizeof *S->hash);
     S->state_room = room;
   }
-  if (S->word_count + count > S->word_room) {
-    S->word_room += S->word_room / 2 + count;
-    S->words = more_of(S, S->words, S->word_room, sizeof *S->words);
+  if (S->byte_count + count > S->byte_room) {
+    uint64_t room = S->byte_room + S->byte_room / 2 + count;
+    S->bytes = more_of(S, S->bytes, room + RECORD_BYTES, sizeof *S->bytes);
+    S->byte_room = room;
   }
-  memcpy(S->words + S->word_count, words, count * sizeof *words);
-  S->start[state] = S->word_count;
+  memcpy(S->bytes + S->byte_count, bytes, count);
+  if (!(state & ((1u << BLOCK) - 1))) S->block[state >> BLOCK] = S->byte_count;
+  S->offset[state] = (uint16_t)(S->byte_count - S->block[state >> BLOCK]);
   S->parent[state] = parent;
-  S->hash[state] = hash;
-  S->slot[at] = tagged(hash, S->word_count);
-  S->word_count += count;
+  S->slot[at] = tagged(hash, S->byte_count);
+  S->byte_count += count;
   S->head.states++;
-  if ((uint64_t)S->head.states * 3 > S->slots * 2) widen_slots(S);
+  if ((uint64_t)S->head.states * 4 > S->slots * 3) widen_slots(S);
 }
 
 /* Take in what the state at hand leads to. Slots and records are far apart in memory, so they are sent for together, and looked at then. */
 static void take_in_all(Search *S) {
   for (uint32_t i = 0; i < S->waits; i++) {
-    uint64_t found = S->slot[(uint32_t)S->wait_hash[i] & (S->slots - 1)];
-    if (found) __builtin_prefetch(S->words + ((found & (PLACE - 1)) - 1));
+    uint64_t found = S->slot[S->wait_hash[i] & (S->slots - 1)];
+    if (found) __builtin_prefetch(S->bytes + ((found & (PLACE - 1)) - 1));
   }
   for (uint32_t i = 0, begin = 0; i < S->waits; begin = S->end_of_wait[i++])
-    take_in(S, S->waiting + begin, S->end_of_wait[i] - begin, (uint32_t)S->wait_hash[i], (uint32_t)S->head.at);
+    take_in(S, S->waiting + begin, S->end_of_wait[i] - begin, S->wait_hash[i], (uint32_t)S->head.at);
   S->waits = 0;
 }
 
@@ -282,7 +334,7 @@ static void discover(Search *S, const View *view) {
   if (S->waits == WAITING) take_in_all(S);
   uint32_t begin = S->waits ? S->end_of_wait[S->waits - 1] : 0, count = packed(S, view, S->waiting + begin);
   uint64_t hash = hash_of(S->waiting + begin, count);
-  __builtin_prefetch(S->slot + ((uint32_t)hash & (S->slots - 1)));
+  __builtin_prefetch(S->slot + (hash & (S->slots - 1)));
   S->wait_hash[S->waits] = hash;
   S->end_of_wait[S->waits++] = begin + count;
 }
@@ -290,11 +342,12 @@ static void discover(Search *S, const View *view) {
 /* Forget the newest states, from this one on. */
 static void forget_states(Search *S, uint32_t keep) {
   while ((uint32_t)S->head.states > keep) {
-    uint32_t state = (uint32_t)--S->head.states;
-    uint64_t at = S->hash[state] & (S->slots - 1);
-    while ((S->slot[at] & (PLACE - 1)) != S->start[state] + 1) at = (at + 1) & (S->slots - 1);
+    uint32_t state = (uint32_t)S->head.states - 1;
+    uint64_t start = start_of(S, state), at = hash_of(S->bytes + start, length_of(S, state)) & (S->slots - 1);
+    while ((S->slot[at] & (PLACE - 1)) != start + 1) at = (at + 1) & (S->slots - 1);
     S->slot[at] = 0; /* nothing that came later is looked up by way of this slot */
-    S->word_count = S->start[state];
+    S->byte_count = start;
+    S->head.states--;
   }
 }
 
@@ -340,10 +393,11 @@ static void cut_off(Search *S, const View *state, int node) {
   int orphans = 0;
   after.flying = 0;
   for (uint32_t i = 0; i < state->flying; i++) {
-    ItemFacts *item = item_facts(S, state->net[i]);
-    if (item->node != node || (item->kind != IS_DONE && item->kind != IS_PUBLICATION)) {
+    ItemFacts item = *item_facts(S, state->net[i]);
+    int listens = item.kind == IS_DONE || item.kind == IS_LOGGED, asks_for = item.kind == IS_PUBLICATION || item.kind == IS_LOGGING;
+    if (item.node != node || !(listens || asks_for)) {
       after.net[after.flying++] = state->net[i];
-    } else if (item->kind == IS_PUBLICATION) {
+    } else if (asks_for) {
       if (orphans == SEARCH_ORPHANS) give_up_search(S, SEARCH_TOO_LARGE);
       orphan[orphans++] = (uint32_t)asked(S, ASK_ORPHAN, state->net[i], 0, 0);
     }
@@ -444,11 +498,11 @@ static void unheard(Search *S, const View *after, uint32_t number) {
 
 static void published(Search *S, const View *less, uint32_t number) {
   ItemFacts item = *item_facts(S, number);
-  uint32_t told = (uint32_t)asked(S, ASK_TOLD, number, 0, 0);
+  uint32_t anew = S->head.upgrade ? less->rest >> (UPGRADED + item.node) & 1 : 0, told = (uint32_t)asked(S, ASK_TOLD, number, anew, 0);
   View after;
   copy_view(&after, less);
   after.seen = (uint32_t)asked(S, ASK_OBSERVE, less->seen, (uint32_t)item.node, told);
-  after.broker = (uint32_t)asked(S, ASK_STORE, less->broker, number, 0);
+  after.broker = (uint32_t)asked(S, ASK_STORE, less->broker, number, anew);
   if (item.kind != IS_ORPHAN) fly(S, &after, (uint32_t)asked(S, ASK_ACK, number, 0, 0));
   emit(S, &after);
   if (S->enough || item.kind == IS_ORPHAN) return;
@@ -466,8 +520,44 @@ static void published(Search *S, const View *less, uint32_t number) {
   }
 }
 
-/* A head in the data: consumer, transaction, its bit, id, item, whether it was delivered. */
-#define HEAD_WORDS 6
+static void logged(Search *S, const View *less, uint32_t number) {
+  ItemFacts item = *item_facts(S, number);
+  uint32_t told = (uint32_t)asked(S, ASK_TOLD, number, 0, 0), heard = (uint32_t)asked(S, ASK_OBSERVE, less->seen, (uint32_t)item.node, told);
+  View after;
+  copy_view(&after, less);
+  after.seen = heard;
+  if (item.kind != IS_STRAY) fly(S, &after, (uint32_t)asked(S, ASK_VOTE, number, heard, 1));
+  emit(S, &after);
+  if (S->enough || item.kind == IS_STRAY) return;
+  if (HAS(less->budget, LOSS_BIT)) {
+    copy_view(&after, less);
+    after.budget -= ONE(LOSS_BIT);
+    emit(S, &after);
+    if (S->enough) return;
+  }
+  if (HAS(less->budget, FAILURE_BIT)) {
+    copy_view(&after, less);
+    after.budget -= ONE(FAILURE_BIT);
+    fly(S, &after, (uint32_t)asked(S, ASK_VOTE, number, 0, 0));
+    emit(S, &after);
+  }
+}
+
+/* A head in the data: consumer, transaction, its bit, id, item, whether it was delivered, whether it is of the new version. */
+#define HEAD_WORDS 7
+static int is_unreadable(Search *S, int32_t head, uint32_t rest) {
+  return S->head.upgrade && S->data[head + 6] && !(rest >> (UPGRADED + S->data[head]) & 1);
+}
+
+/* A message leaves the broker, and nobody gets it. */
+static void emit_without(Search *S, const View *state, int32_t head, uint32_t cost) {
+  View after;
+  copy_view(&after, state);
+  after.broker = (uint32_t)asked(S, ASK_ACKNOWLEDGE, state->broker, (uint32_t)S->data[head], (uint32_t)S->data[head + 3]);
+  after.rest -= cost;
+  emit(S, &after);
+}
+
 static void deliver_head(Search *S, const View *state, int32_t head, int again) {
   int32_t consumer = S->data[head], tx = S->data[head + 1], identity = S->data[head + 3], number = S->data[head + 4];
   uint32_t event = (uint32_t)asked(S, ASK_DELIVERY, (uint32_t)number, (uint32_t)tx, (uint32_t)identity);
@@ -494,6 +584,11 @@ static void arrivals(Search *S, const View *state) {
     less.flying--;
     if (item.kind == IS_PUBLICATION || item.kind == IS_ORPHAN) {
       published(S, &less, number);
+      if (S->enough) return;
+      continue;
+    }
+    if (item.kind == IS_LOGGING || item.kind == IS_STRAY) {
+      logged(S, &less, number);
       if (S->enough) return;
       continue;
     }
@@ -533,7 +628,17 @@ static void arrivals(Search *S, const View *state) {
   int32_t heads = asked(S, ASK_HEADS, state->broker, 0, 0), at = heads + 1;
   for (int count = S->data[heads]; count; count--, at += HEAD_WORDS) {
     uint32_t local = state->node[S->data[at]];
-    if (S->data[at + 5] || !is_up(S, local) || is_deaf(S, local, (uint32_t)S->data[at + 2])) continue;
+    int listens = !is_deaf(S, local, (uint32_t)S->data[at + 2]), reads = listens && is_up(S, local);
+    if (state->rest >> DEAD_LETTER && listens) {
+      emit_without(S, state, at, 1u << DEAD_LETTER);
+      if (S->enough) return;
+    }
+    if (is_unreadable(S, at, state->rest)) {
+      if (S->head.upgrade == SKIP_EVENT && reads) emit_without(S, state, at, 0);
+      if (S->enough) return;
+      continue;
+    }
+    if (S->data[at + 5] || !reads) continue;
     deliver_head(S, state, at, 0);
     if (S->enough) return;
   }
@@ -597,6 +702,29 @@ static void attended(Search *S, const View *state) {
   }
 }
 
+static int can_upgrade(Search *S, const View *state, int node) {
+  uint32_t local = state->node[node];
+  return is_up(S, local) && !is_running(S, local) && !(state->rest >> (UPGRADED + node) & 1);
+}
+
+static int may_upgrade(Search *S, const View *state) {
+  for (int node = 0; S->head.upgrade && node < S->head.nodes; node++)
+    if (can_upgrade(S, state, node)) return 1;
+  return 0;
+}
+
+static void upgrades(Search *S, const View *state) {
+  for (int node = 0; node < S->head.nodes; node++) {
+    if (!can_upgrade(S, state, node)) continue;
+    View anew;
+    copy_view(&anew, state);
+    anew.rest |= 1u << (UPGRADED + node);
+    anew.round = 0;
+    emit(S, &anew);
+    if (S->enough) return;
+  }
+}
+
 /* A timer in the data: the bit of its transaction, the event, whether it is a daemon's, its key among all that take turns. */
 #define TIMER_WORDS 4
 static void time_passes(Search *S, const View *state) {
@@ -616,6 +744,7 @@ static void time_passes(Search *S, const View *state) {
   if (state->broker) {
     int32_t heads = asked(S, ASK_HEADS, state->broker, 0, 0), at = heads + 1;
     for (int count = S->data[heads]; count; count--, at += HEAD_WORDS) {
+      if (is_unreadable(S, at, state->rest)) continue;
       int mode = S->mode;
       int64_t emitted = S->emitted;
       const View *here = S->here;
@@ -639,7 +768,7 @@ static void time_passes(Search *S, const View *state) {
   if (!waits || asked(S, ASK_COUNT, state->round, 0, 0) + (int32_t)anew >= S->head.most_rounds) {
     int64_t before_that = S->emitted;
     if (S->head.interventions) attended(S, state);
-    if (S->emitted != before_that) return;
+    if (S->emitted != before_that || may_upgrade(S, state)) return; /* sooner or later everybody is upgraded */
     View rest;
     copy_view(&rest, state);
     rest.rest |= ENDED_FLAG;
@@ -713,6 +842,10 @@ static void successors(Search *S, const View *state) {
     intervened(S, state);
     if (S->enough) return;
   }
+  if (S->head.upgrade) {
+    upgrades(S, state);
+    if (S->enough) return;
+  }
   View cheaper;
   if (busy && HAS(budget, TIMEOUT_BIT)) {
     copy_view(&cheaper, state);
@@ -758,6 +891,12 @@ static void note_end(Search *S, uint64_t hash) {
   if (knows_end(S, hash)) return;
   if (2 * (S->endings + 1) > S->ending_room) {
     uint64_t *old = S->ending, room = S->ending_room;
+    if (room == ENDINGS) { /* what is forgotten is found out again */
+      memset(old, 0, (size_t)room * sizeof *old);
+      S->endings = 0;
+      note_end(S, hash);
+      return;
+    }
     uint64_t *wide = calloc((size_t)room * 2, sizeof *wide);
     if (!wide) give_up_search(S, SEARCH_MEMORY);
     S->ending = wide;
@@ -776,7 +915,7 @@ static void note_end(Search *S, uint64_t hash) {
 /* Whether the state can come to rest. Python looks closer where the first thing that can happen, and then the first again, goes round or on and on. */
 static int ends(Search *S, uint32_t state) {
   uint64_t way[WAY];
-  uint32_t words[RECORD];
+  uint8_t bytes[RECORD_BYTES];
   int steps = 0;
   View here;
   unpack(S, state, &here);
@@ -789,7 +928,7 @@ static int ends(Search *S, uint32_t state) {
     return 1;
   }
   while (!(here.rest & (ENDED_FLAG | HALTED_FLAG))) {
-    uint64_t hash = hash_of(words, packed(S, &here, words)) | 1;
+    uint64_t hash = hash_of(bytes, packed(S, &here, bytes)) | 1;
     if (knows_end(S, hash)) break;
     int round = steps == WAY; /* a circle goes on until then, unless it is a small one */
     for (int i = steps; i-- && i >= steps - 16 && !round;) round = way[i] == hash;
@@ -825,11 +964,12 @@ static int undone_out_of_order(Search *S, const uint32_t *node, const SeenFacts 
 
 /* Which of the open properties a state decides: an invariant that it violates, a goal that it reaches. */
 static uint32_t decides(Search *S, uint32_t state, uint32_t open) {
-  const uint32_t *node = S->words + S->start[state];
-  uint32_t nodes = (uint32_t)S->head.nodes, budget = node[nodes + 2], rest = node[nodes + 3];
-  uint32_t number = node[nodes + 1];
+  View view;
+  unpack(S, state, &view);
+  const uint32_t *node = view.node;
+  uint32_t nodes = (uint32_t)S->head.nodes, rest = view.rest;
   for (uint32_t i = 0; i < nodes; i++) local_facts(S, node[i]);
-  SeenFacts seen = *seen_facts(S, number);
+  SeenFacts seen = *seen_facts(S, view.seen);
   uint32_t found = seen.wrong & open;
   if (open & DURABLE_VOTES && (seen.refused || seen.needed)) {
     uint32_t firm = 0;
@@ -846,7 +986,7 @@ static uint32_t decides(Search *S, uint32_t state, uint32_t open) {
     if (force == S->head.writing) found |= COMMIT_GOAL & open;
     if (!force) found |= ABORT_GOAL & open;
   }
-  if (open & TERMINATION && !budget && !ends(S, state)) found |= TERMINATION;
+  if (open & TERMINATION && !view.budget && !(rest >> DEAD_LETTER) && !ends(S, state)) found |= TERMINATION;
   return found;
 }
 
@@ -856,7 +996,7 @@ EXPORT uint32_t search_head_size(void) { return sizeof(SearchHead); }
 
 EXPORT void search_free(Search *S) {
   if (!S) return;
-  void *all[] = {S->answer, S->data, S->local, S->item, S->seen, S->words, S->start, S->parent, S->hash, S->slot, S->terminal, S->ending};
+  void *all[] = {S->answer, S->data, S->local, S->item, S->seen, S->bytes, S->block, S->offset, S->parent, S->slot, S->terminal, S->ending};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free(S);
 }
@@ -868,19 +1008,19 @@ EXPORT Search *search_new(const SearchHead *head, Asked ask) {
   S->ask = ask;
   S->answer_room = 1u << 12;
   S->data_room = 1u << 12;
-  S->word_room = S->slots = S->state_room = 1u << 12;
+  S->byte_room = S->slots = S->state_room = 1u << 12;
   S->ending_room = 1u << 10;
   S->terminal_room = 1u << 8;
   S->answer = malloc(S->answer_room * sizeof *S->answer);
   S->data = malloc(S->data_room * sizeof *S->data);
-  S->words = malloc(S->word_room * sizeof *S->words);
-  S->start = malloc(S->state_room * sizeof *S->start);
+  S->bytes = malloc(S->byte_room + RECORD_BYTES);
+  S->block = malloc((S->state_room >> BLOCK) * sizeof *S->block);
+  S->offset = malloc(S->state_room * sizeof *S->offset);
   S->parent = malloc(S->state_room * sizeof *S->parent);
-  S->hash = malloc(S->state_room * sizeof *S->hash);
   S->slot = calloc(S->slots, sizeof *S->slot);
   S->ending = calloc((size_t)S->ending_room, sizeof *S->ending);
   S->terminal = malloc(S->terminal_room * sizeof *S->terminal);
-  if (!S->answer || !S->data || !S->words || !S->start || !S->parent || !S->hash || !S->slot || !S->ending || !S->terminal) {
+  if (!S->answer || !S->data || !S->bytes || !S->block || !S->offset || !S->parent || !S->slot || !S->ending || !S->terminal) {
     search_free(S);
     return NULL;
   }
@@ -891,7 +1031,16 @@ EXPORT Search *search_new(const SearchHead *head, Asked ask) {
 EXPORT SearchHead *search_head(Search *S) { return &S->head; }
 EXPORT const uint32_t *search_terminals(Search *S) { return S->terminal; }
 EXPORT uint32_t search_parent(Search *S, uint32_t state) { return S->parent[state]; }
-EXPORT const uint32_t *search_words(Search *S, uint32_t state) { return S->words + S->start[state]; }
+
+/* The words of a state, until the next one is asked for. */
+EXPORT const uint32_t *search_words(Search *S, uint32_t state) {
+  View view;
+  unpack(S, state, &view);
+  uint32_t nodes = (uint32_t)S->head.nodes;
+  memcpy(S->told, view.node, nodes * sizeof *S->told);
+  memcpy(S->told + nodes, &view.broker, (6 + view.flying) * sizeof *S->told); /* broker, seen, budget, rest, round, flying, net */
+  return S->told;
+}
 
 /* An initial state: its words. */
 EXPORT int search_root(Search *S, const uint32_t *words) {
