@@ -290,7 +290,7 @@ This table compares promise, costs and verdicts of all strategies. Each has a pa
   differences). *Known* are properties that a strategy declares not to keep.
 - **speed**: simulated transactions a second of processor time with three participants, as a multiple of the saga's. It is the cost of simulating a strategy, not the throughput of a
   real system (`simtx saturation` estimates that). Two rounds may differ by a third and more, so one digit is stated. The strategies below 0.1 are played by the interpreted
-  engine, since they look into amounts or use the vote store. `python docs/make_strategies.py --speed` measures it anew.
+  engine, since they look into amounts. `python docs/make_strategies.py --speed` measures it anew.
 
 | strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict | speed |
 |---|---|---|---|---|---|---|---|---|---|

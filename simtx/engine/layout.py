@@ -16,6 +16,9 @@ IDS: Final = 8
 NEW_ID: Final = IDS
 CLIENT: Final = NODES - 1
 BROKER: Final = NODES - 2
+VOTES: Final = NODES - 3
+REQUESTS: Final = 256  # what machines ask the vote store for
+ALL_VOTES: Final = 8
 PAGE: Final = 1024
 AIMS: Final = 16
 PATTERNS: Final = 32  # bits of an effect: which aimed crashes may mean it
@@ -41,7 +44,8 @@ STOP: Final = 0  # kind of the entry at which `run` returns
     READ,
     MARK,
     TELL,
-) = range(17)
+    LOG,
+) = range(18)
 
 LEARN = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32)
 FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_int32, c.c_void_p)
@@ -73,6 +77,7 @@ class Calls(c.Structure):
         ("recover", RECOVER),
         ("replay", REPLAY),
         ("strike", AIMED),
+        ("vote", LEARN),
     )
 
 
@@ -222,6 +227,8 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_factors": (None, (_ENGINE, _INT, _DOUBLE, _DOUBLE)),
     "engine_broker_crash": (None, (_ENGINE, _INT, _INT, _INT)),
     "engine_broker_restart": (None, (_ENGINE,)),
+    "engine_votes_crash": (None, (_ENGINE,)),
+    "engine_votes_restart": (None, (_ENGINE,)),
     "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_keys": (_INT, (_ENGINE, _INT, _INT, c.c_char_p, c.c_int64, _DOUBLE, _INT, c.POINTER(_DOUBLE))),
     "engine_numbered_keys": (

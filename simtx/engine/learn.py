@@ -29,6 +29,7 @@ from simtx.protocols import (
     Event,
     Execute,
     Forget,
+    LogOnce,
     Machine,
     MarkOutbox,
     Message,
@@ -47,6 +48,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.contract import slots_of
+from simtx.protocols.extras import extras
 from simtx.protocols.relay import FULL, PART, RELAY_TX, Courier, Poller, Relay, Tell
 from simtx.protocols.subjects import aims_at
 
@@ -115,6 +117,8 @@ class Learner:
         self._values: dict[Any, int] = {None: 0}
         self._rows: dict[tuple[str, Hashable], int] = {}
         self._templates: dict[tuple[str, Effect], int] = {}
+        self._asked: dict[tuple[str, str], int] = {}  # requests to the vote store: tag and voter
+        self._votes: list[str] = []
         self._tags: list[str] = []
         self._nodes = list(nodes)
         self._records: dict[Record, int] = {}
@@ -183,6 +187,11 @@ class Learner:
         inside = self._event_objects[message]
         assert isinstance(inside, Message)  # noqa: S101 - C delivers what was published
         return self._event(Delivery(inside, self._ids[which]))
+
+    def vote(self, request: int, vote: int) -> int:
+        """The event that the vote store answers a request with this vote, from 1 on."""
+        tag, voter = list(self._asked)[request]
+        return self._event(Done(tag, "done", (voter, self._votes[vote - 1])))
 
     def learn(self, state: int, event: int) -> int:
         """The transition of a pair that was not met before.
@@ -457,6 +466,8 @@ class Learner:
                 raise NotCompiled("a machine publishes a message of another transaction")
             done, failed = self._event(Done(effect.tag, "done")), self._event(Done(effect.tag, "failed"))
             return layout.PUBLISH, self._event(effect.message), done, failed
+        if isinstance(effect, LogOnce):
+            return layout.LOG, *self._request(effect)
         if isinstance(effect, Acknowledge):
             which = next((number for number, one in enumerate(self._ids) if one is effect.id), -1)
             if which < 0:
@@ -479,6 +490,19 @@ class Learner:
         if isinstance(effect, Alert):
             return layout.ALERT, int(effect.stuck), 0, 0
         raise NotCompiled(f"the effect {kind.__name__} is not compiled")
+
+    def _request(self, effect: LogOnce) -> tuple[int, int, int]:
+        """A request to the vote store: its number, the vote's, and the voter's."""
+        if not extras(self._strategy).uses_vote_store:
+            raise NotCompiled("a machine votes in a store, but its strategy says that it uses none")
+        if effect.voter not in self._index:
+            raise NotCompiled(f"a machine votes for '{effect.voter}', which is no node")
+        request = self._asked.setdefault((effect.tag, effect.voter), len(self._asked))
+        if effect.vote not in self._votes:
+            self._votes.append(effect.vote)
+        if len(self._asked) > layout.REQUESTS or len(self._votes) >= layout.ALL_VOTES:
+            raise NotCompiled("its machines ask the vote store for too many things")
+        return request, 1 + self._votes.index(effect.vote), self._index[effect.voter]
 
     def _template(self, node: str, effect: Transact | Execute | Prepare) -> int:
         known = self._templates.get((node, effect))

@@ -28,11 +28,12 @@ from simtx.metrics.still_open import StillOpen
 from simtx.metrics.texts import Texts
 from simtx.protocols import Machine, Strategy
 from simtx.protocols.extras import extras
-from simtx.protocols.names import BROKER, CLIENT, TOMBSTONE
+from simtx.protocols.names import BROKER, CLIENT, TOMBSTONE, VOTE_STORE
 from simtx.protocols.relay import Relay
 from simtx.scenario.distributions import Constant, Empirical
 from simtx.simulator.broker import Broker
 from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresholds
+from simtx.simulator.disk import Disk
 from simtx.simulator.environment import URGENT
 from simtx.simulator.host import Process
 from simtx.simulator.last_values import CompiledValues, LastValues
@@ -41,6 +42,7 @@ from simtx.simulator.node import AimedCrash, Node
 from simtx.simulator.remembered import memory
 from simtx.simulator.run_loop import RunLoop
 from simtx.simulator.sampler import Sampler
+from simtx.simulator.vote_store import VoteStore
 from simtx.simulator.world import World
 from simtx.workload.by_transaction import uniform_numbers
 from simtx.workload.planner import arrival_pages
@@ -105,6 +107,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order locks",
     "LogSpec": "forced_write flush lazy_flush",
     "HubSpec": "zone log",
+    "VoteStoreSpec": "zone log",
     "NetworkSpec": "zones links loss duplication reorder reorder_delay client_zone",
     "LinkSpec": "latency loss duplication reorder reorder_delay",
     "Transaction": "name parameters steps",
@@ -142,8 +145,6 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return "it has a rolling upgrade"
     if strategy.uses_broker and scenario.broker.special:
         return f"it has {scenario.broker.special}"
-    if extras(strategy).uses_vote_store:
-        return f"'{strategy.name}' keeps votes in a shared store, which the loop does not have"
     for fault in scenario.faults:
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"
@@ -164,8 +165,9 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     for name, service in scenario.services.items():
         if service.provider is not None:
             return f"'{name}' has a provider outside, which the compiled loop does not call"
-    if len(scenario.services) > layout.NODES - 2:
-        return f"it has more than {layout.NODES - 2} services"
+    room = layout.NODES - 4 if extras(strategy).uses_vote_store else layout.NODES - 2
+    if len(scenario.services) > room:
+        return f"it has more than {room} services"
     if len(scenario.transaction.steps) > layout.STEPS:
         return f"it has more than {layout.STEPS} steps"
     if sum(invariant.kind == "conserved" for invariant in scenario.invariants) > layout.QUANTITIES:
@@ -189,6 +191,8 @@ def _unknown(scenario: Scenario) -> str:
         scenario.hub,
         scenario.hub.log,
         scenario.broker,
+        scenario.vote_store,
+        scenario.vote_store.log,
     ]
     parts += [scenario.network, *scenario.network.links.values(), scenario.transaction]
     for service in scenario.services.values():
@@ -251,6 +255,7 @@ class CompiledLoop(RunLoop):
             layout.RECOVER(self._answering(self._recover)),
             layout.REPLAY(self._answering(self._replay)),
             layout.AIMED(self._answering(self._strike)),
+            layout.LEARN(self._answering(self._vote)),
         )
         engine = self._library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -264,6 +269,7 @@ class CompiledLoop(RunLoop):
         self._index = {name: number for number, name in enumerate(self._names)} | {
             CLIENT: layout.CLIENT,
             BROKER: layout.BROKER,
+            VOTE_STORE: layout.VOTES,
         }
         self._times = arrival_pages(scenario.workload, self.world.streams)
         self.world.sampler = _Sampler(self)
@@ -361,6 +367,7 @@ class CompiledLoop(RunLoop):
             head.closed_workload = 1
             head.thinking = self._stream(scenario.workload.think_time, "workload", "think-time")
         self._describe_broker()
+        self._describe_votes()
         bounds = [clients.backoff.bound(attempt) for attempt in range(66)]
         library.engine_bounds(engine, (ctypes.c_double * len(bounds))(*bounds), len(bounds))
         self._plans = Plans(scenario, self.world.streams, self._key, self._new_keys, self._numbered_keys)
@@ -428,6 +435,18 @@ class CompiledLoop(RunLoop):
         head.has_retention, head.retention = int(spec.retention is not None), spec.retention or 0.0
         head.redelivery, head.deduplication = spec.redelivery, spec.deduplication_window
         head.publish_timeout = self.world.policies.publish_timeout
+
+    def _describe_votes(self) -> None:
+        if self.world.vote_store is None:
+            return
+        log = self.scenario.vote_store.log
+        forced = self._latency(log.forced_write, VOTE_STORE, "forced-write")
+        disk = self.world.vote_store.disk
+        self._library.engine_node(
+            self._engine, layout.VOTES, forced, _FLUSHES.index(log.flush), int(disk.instant), 0, log.lazy_flush
+        )
+        self.world.vote_store = _VoteStore(self.world, disk, self._library, self._engine)
+        self.world.vote_store.restart()
 
     def start_relays(self, names: Iterable[str]) -> None:
         """Start the relays of these nodes."""
@@ -588,6 +607,9 @@ class CompiledLoop(RunLoop):
     def _courier(self, node: int, message: int) -> int:
         return self._learner.courier(node, message)
 
+    def _vote(self, request: int, vote: int) -> int:
+        return self._learner.vote(request, vote)
+
     def _delivery(self, message: int, which: int) -> int:
         return self._learner.delivery(message, which)
 
@@ -674,7 +696,9 @@ class CompiledLoop(RunLoop):
         return self._made_link(self._name(source), self._name(destination))
 
     def _name(self, number: int) -> str:
-        return {layout.CLIENT: CLIENT, layout.BROKER: BROKER}.get(number) or self._names[number]
+        return {layout.CLIENT: CLIENT, layout.BROKER: BROKER, layout.VOTES: VOTE_STORE}.get(number) or self._names[
+            number
+        ]
 
     def _made_link(self, source: str, destination: str) -> int:
         component, latency, spec = self.world.path(source, destination)
@@ -1023,6 +1047,24 @@ class _Broker(Broker):
         """Answer again, and deliver what waits."""
         self.up = True
         self._library.engine_broker_restart(self._engine)
+
+
+class _VoteStore(VoteStore):
+    """The vote store as faults see it."""
+
+    def __init__(self, world: World, disk: Disk, library: ctypes.CDLL, engine: int) -> None:
+        super().__init__(world, disk)
+        self._library, self._engine = library, engine
+
+    def crash(self) -> None:
+        """Stop answering."""
+        self.up = False
+        self._library.engine_votes_crash(self._engine)
+
+    def restart(self) -> None:
+        """Answer again."""
+        self.up = True
+        self._library.engine_votes_restart(self._engine)
 
 
 class _Process(Process):

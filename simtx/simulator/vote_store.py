@@ -44,13 +44,14 @@ class VoteStore:
         disk: Its log device.
 
     Attributes:
+        disk: As given.
         up: Whether it answers.
         votes: Every vote that is durable, by transaction and voter.
     """
 
     def __init__(self, world: Surroundings, disk: Disk) -> None:
         self._world = world
-        self._disk = disk
+        self.disk = disk
         self._written: dict[tuple[int, str], list[_Request]] = {}  # under way to the disk, with all who wait for it
         self.up = True
         self.votes: dict[tuple[int, str], str] = {}
@@ -71,11 +72,11 @@ class VoteStore:
             self._written[row].append(request)
         else:
             self._written[row] = [request]
-            if self._disk.instant:
-                self._disk.note_instant()
+            if self.disk.instant:
+                self.disk.note_instant()
                 self._durable(row)
             else:
-                self._disk.force(self._durable, row, row[0])
+                self.disk.force(self._durable, row, row[0])
 
     def _durable(self, row: tuple[int, str]) -> None:
         """The first vote of a row is on disk: it is the row's for ever, and whoever came meanwhile is told the same."""
@@ -106,7 +107,7 @@ class VoteStore:
         """Stop answering. What is not on disk yet is gone, and nobody was told of it."""
         self.up = False
         self._written.clear()
-        self._disk.crash()
+        self.disk.crash()
 
     def restart(self) -> None:
         """Answer again, with every vote that was answered before."""

@@ -32,9 +32,10 @@ from simtx.protocols import (
     TwoPhaseCommit,
 )
 from simtx.protocols import strategy as resolve
+from simtx.protocols.cornus import Cornus
 from simtx.protocols.saga_participant import Participant
 from simtx.scenario import HostSpec, from_dict
-from simtx.scenario.distributions import Constant
+from simtx.scenario.distributions import Constant, Exponential
 from simtx.scenario.model import Fault, Trigger
 from simtx.simulator import engines
 from simtx.simulator.compiled import CompiledLoop
@@ -104,6 +105,31 @@ def test_several_aimed_crashes_strike_alike(seed: int) -> None:
     scenario, strategy = some_scenario(pick, transactions=40), some_strategy(pick)
     aimed = some_aimed_crashes(pick, list(scenario.services))
     assert differs(replace(scenario, faults=(*pick.choice([(), scenario.faults]), *aimed)), strategy, seed) == ""
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.sample(4)
+def test_votes_in_a_shared_store_are_played_alike(seed: int) -> None:
+    """Its log of any kind, its outages, requests that come twice or get lost, nodes that crash over a vote."""
+    pick = random.Random(seed)
+    scenario = some_scenario(pick, transactions=40)
+    forced = pick.choice([Constant(0.0), Constant(0.004), Exponential(0.004)])
+    log = replace(scenario.vote_store.log, forced_write=forced, flush=pick.choice(["parallel", "serial", "group"]))
+    faults = [
+        Fault(kind="vote-store-outage", node="vote-store", at=0.1, duration=Constant(0.2)),
+        Fault(kind="vote-store-outage", node="vote-store", every=Exponential(0.2), duration=Exponential(0.1)),
+        Fault(kind="partition", a=("vote-store",), at=0.05, duration=Constant(0.3)),
+        Fault(kind="duplication", a=("vote-store",), at=0.0, duration=Constant(9.0), probability=0.5),
+        Fault(
+            kind="crash",
+            node=pick.choice(list(scenario.services)),
+            trigger=Trigger(pick.choice([0, 3, 9]), "LogOnce", pick.choice(["before", "after"]), 1),
+            duration=Constant(0.1),
+        ),
+    ]
+    struck = tuple(fault for fault in faults if pick.choice([True, False]))
+    votes = replace(scenario.vote_store, log=log)
+    assert differs(replace(scenario, vote_store=votes, faults=(*scenario.faults, *struck)), Cornus(), seed) == ""
 
 
 def test_a_request_that_crashes_its_node_at_once_has_been_received() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from simtx.engine import NotCompiled
 from simtx.protocols import Courier, DualWrite, Outbox, Poller, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols import strategy as resolve
+from simtx.protocols.cornus import Cornus
 from simtx.scenario import HostSpec, Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
 from simtx.scenario.model import Fault, Trigger
@@ -317,6 +318,7 @@ def some_strategy(pick: Chooser) -> Strategy:
             DualWrite(),
             DualWrite(order="broker-first"),
             DualWrite(acknowledge="before"),
+            Cornus(),
         ]
     )
     return chosen

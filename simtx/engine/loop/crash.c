@@ -102,7 +102,6 @@ static void kill_actor(Engine *E, RunningMachine *actor) {
 EXPORT void engine_crash(Engine *E, int number) {
   GUARD(E, )
   Node *node = &E->node[number];
-  Disk *disk = &node->disk;
   Pool *pool = &node->pool;
   double now = E->head.now;
   int64_t count;
@@ -166,14 +165,7 @@ EXPORT void engine_crash(Engine *E, int number) {
     end_work(E, work);
   }
   node->last_stalled = NULL;
-  disk->epoch++;
-  while (disk->head) {
-    Flush *next = disk->head->next;
-    free_flush(E, disk->head);
-    disk->head = next;
-  }
-  disk->tail = NULL;
-  disk->busy = 0;
+  crash_disk(E, &node->disk);
   if (!node->has_store) return;
   pool->busy_time += (pool->workers - pool->free) * (now - pool->since);
   pool->since = now;

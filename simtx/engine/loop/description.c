@@ -47,7 +47,7 @@ EXPORT void engine_forget_effects(Engine *E) {
 EXPORT void engine_free(Engine *E) {
   free_pages(E);
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
-  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place, E->samples.row};
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place, E->samples.row, E->vote};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free_learned(&E->learned);
   for (int i = 0; i < NODES; i++) free(E->node[i].relay.listed);

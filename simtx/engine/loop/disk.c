@@ -68,6 +68,18 @@ static void flushed(Engine *E, Flush *flush) {
   call_back(E, flush);
 }
 
+/* Forget every write that was not durable yet. */
+static void crash_disk(Engine *E, Disk *disk) {
+  disk->epoch++;
+  while (disk->head) {
+    Flush *next = disk->head->next;
+    free_flush(E, disk->head);
+    disk->head = next;
+  }
+  disk->tail = NULL;
+  disk->busy = 0;
+}
+
 static void batch_flushed(Engine *E, Flush *batch, int number) {
   Disk *disk = &E->node[number].disk;
   int epoch = disk->epoch;

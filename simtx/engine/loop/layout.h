@@ -7,7 +7,8 @@
 #define EXPORT __attribute__((visibility("default")))
 
 enum { TIMERS = 8, STEPS = 64, SHAPES = 256, STREAMS = 1024, NODES = 32, QUANTITIES = 16, OUTGOING = 4 };
-enum { CLIENT = NODES - 1, BROKER = NODES - 2 }; /* as ends of links */
+enum { CLIENT = NODES - 1, BROKER = NODES - 2, VOTES = NODES - 3 }; /* as ends of links */
+enum { REQUESTS = 256, ALL_VOTES = 8 }; /* what machines ask the vote store for; votes, from 1 on */
 /* Ids of deliveries that a machine may hold at once; what it works on has one more, that of its event. */
 enum { IDS = 8, NEW_ID = IDS };
 /* Kinds of tokens that are no machine's timers. */
@@ -25,7 +26,8 @@ enum { URGENT = 0, NORMAL = 1 };
 /* What happens at an entry of the heap. */
 enum {
   STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
-  AT_THE_BROKER, STORE, CONFIRM, TURN_AWAY, DELIVER, ACKNOWLEDGED, WAKE, HOST_DONE, WORKED
+  AT_THE_BROKER, STORE, CONFIRM, TURN_AWAY, DELIVER, ACKNOWLEDGED, WAKE, HOST_DONE, WORKED,
+  AT_THE_VOTES, VOTE_ARRIVES
 };
 /* Beside MESSAGE, SERVED, WORKED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
 enum { RESUME = 64, TELL, SENT };
@@ -35,7 +37,7 @@ enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON };
 /* Effects. */
 enum {
   DO_SEND, DO_APPEND, DO_SET_TIMER, DO_CANCEL_TIMER, DO_WORK, DO_FORGET, DO_COMMIT, DO_ROLLBACK, DO_ANSWER, DO_DECIDED, DO_SUSPECT, DO_ALERT, DO_PUBLISH,
-  DO_ACKNOWLEDGE, DO_READ, DO_MARK, DO_TELL
+  DO_ACKNOWLEDGE, DO_READ, DO_MARK, DO_TELL, DO_LOG
 };
 
 /* Phases of a running machine, and what a local transaction is. */
@@ -45,7 +47,7 @@ enum { ADD, SET, READ, REFUSE };
 enum { DONE, REFUSED, DUPLICATE, FAILURE };
 enum { UNDECIDED, COMMITTED, ABORTED };
 enum { PARALLEL, SERIAL, GROUP };
-enum { HARDENED, DURABLE, FINALISED };
+enum { HARDENED, DURABLE, FINALISED, VOTED };
 enum { OUT_OPEN, OUT_COMMITTED, OUT_ABORTED, OUT_COMPENSATED, OUT_STUCK, OUT_IN_FLIGHT, OUT_INCOMPLETE, OUT_LOST };
 enum { BY_TIMEOUT, BY_DETECTION, BY_AGE };
 
@@ -175,6 +177,7 @@ typedef struct Place {
   struct Record *records, *last_record; /* what its log holds of the transaction */
   struct Row *flying; /* the relay: the row on its way, and those behind it */
   struct Parcel *head, *tail; /* the broker: what waits for this consumer, in order */
+  struct InLine *line; /* the vote store: requests that wait for a vote to be written, in order */
 } Place;
 
 /* A row of an outbox that is visible and not marked; writer: the first row of its local transaction; courier: the state of its courier, if it has one. */
@@ -211,6 +214,16 @@ typedef struct Parcel {
   Token *timer;
   struct Parcel *next, *behind; /* in its bucket; in its lane */
 } Parcel;
+
+/* A request to the vote store, of a machine that may be gone when it is answered; written: its vote was the first of its row. And its place in a line. */
+typedef struct Ballot {
+  RunningMachine *actor;
+  uint32_t gen;
+  int32_t node, epoch, request, vote, voter, written, refs;
+  int64_t tx;
+  struct Ballot *next;
+} Ballot;
+typedef struct InLine { Ballot *ballot; struct InLine *next; } InLine;
 
 typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen *next, *behind; } Seen;
 
@@ -308,6 +321,7 @@ typedef struct {
   int32_t (*recover)(int32_t node, int32_t count, const int32_t *records);
   int32_t (*replay)(int64_t tx, int32_t transition, int32_t state, int32_t event);
   int32_t (*strike)(int32_t aim);
+  int32_t (*vote)(int32_t request, int32_t vote);
 } Calls;
 
 /* What Python reads and writes between two events: the first part of an engine. */
@@ -348,6 +362,7 @@ typedef struct {
   int32_t numbers, number_room;
   int32_t *claim, claim_room; /* by event: what it says of which step, plus 1 */
   int32_t row_keys; /* how many idempotency rows a transaction may have */
+  int32_t vote_event[REQUESTS][ALL_VOTES]; /* one more than the event that the vote store answers a request with this vote */
 } Learned;
 
 /* What events in outboxes have said of the steps of a transaction: done, that all are done, refused, refused in the end since undone. */
@@ -425,6 +440,11 @@ struct Engine {
   int64_t buckets;
   int64_t next_lane;
   Seen *free_seen, **seen_at, *seen_first, *seen_last;
+  Ballot *free_ballot;
+  InLine *free_in_line;
+  uint8_t *vote; /* by transaction and voter: what is durable in the vote store, 0: nothing */
+  int64_t vote_room;
+  int32_t votes_up;
   void **slabs;
   int32_t slab_count, slab_room;
   double arrival[PAGE];

@@ -57,6 +57,7 @@
 
 #include "node.c"
 #include "broker.c"
+#include "votes.c"
 #include "relay.c"
 #include "crash.c"
 
@@ -135,6 +136,14 @@ static int run(Engine *E) {
       break;
     }
     case ACKNOWLEDGED: acknowledged(E, entry.number); break;
+    case AT_THE_VOTES:
+      at_the_votes(E, entry.thing);
+      let_ballot(E, entry.thing);
+      break;
+    case VOTE_ARRIVES:
+      vote_arrives(E, entry.thing);
+      let_ballot(E, entry.thing);
+      break;
     case WAKE:
       wake(E, (Waiting){.kind = WAKE, .thing = entry.thing, .gen = (uint32_t)entry.number, .number = entry.number >> 32});
       break;

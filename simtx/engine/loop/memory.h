@@ -73,6 +73,8 @@ MAKE_POOL(Shipped, shipped, next)
 MAKE_POOL(Publication, publication, next)
 MAKE_POOL(Parcel, parcel, next)
 MAKE_POOL(Seen, seen, next)
+MAKE_POOL(Ballot, ballot, next)
+MAKE_POOL(InLine, in_line, next)
 
 static Work *new_work(Engine *E) {
   if (!E->free_work) {

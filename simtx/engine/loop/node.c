@@ -1,6 +1,8 @@
 /* A node: its machines, and what their effects do; one function for each effect that takes more than a line: simtx.simulator.node. */
 
 static void publish(Engine *E, RunningMachine *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed);
+static void ask_votes(Engine *E, RunningMachine *actor, int request, int vote, int voter);
+static void vote_is_durable(Engine *E, int64_t tx, int voter);
 static void play(Engine *E, RunningMachine *actor, int32_t event, int64_t id);
 
 /* --- machines come and go ------------------------------------------------------------------------------------------------------------------- */
@@ -286,10 +288,13 @@ static void call_back(Engine *E, Flush *flush) {
   int what = flush->what, commit = !flush->forced_rollback;
   double in_doubt = flush->in_doubt;
   int written = flush->record;
+  int64_t tx = flush->tx;
   uint32_t gen = actor ? actor->gen : 0;
   free_flush(E, flush);
   if (what == DURABLE) {
     durable(E, work);
+  } else if (what == VOTED) {
+    vote_is_durable(E, tx, written);
   } else if (what == HARDENED) {
     hardened(E, actor, written);
     resume(E, actor);
@@ -429,6 +434,7 @@ static inline int play_effect(Engine *E, RunningMachine *actor, Effect effect) {
   case DO_ALERT: alert(E, actor, a); return 1;
   case DO_PUBLISH: publish(E, actor, a, actor->tx, b, c); return 1;
   case DO_ACKNOWLEDGE: acknowledge(E, actor, a); return 1;
+  case DO_LOG: ask_votes(E, actor, a, b, c); return 1;
   default: fail(E, 7); return 1;
   }
 }
@@ -454,7 +460,7 @@ static int takes_turn(Engine *E, RunningMachine *actor) {
   Process *process = &E->process[actor->node];
   if (!process->host || process->effect == 0.0 || !actor->turns || actor->pc >= actor->end) return 0;
   int op = E->learned.program[actor->pc].op;
-  return op == DO_SEND || op == DO_PUBLISH || op == DO_ACKNOWLEDGE || op == DO_ANSWER;
+  return op == DO_SEND || op == DO_PUBLISH || op == DO_LOG || op == DO_ACKNOWLEDGE || op == DO_ANSWER;
 }
 
 /* Whether a machine's node crashes before its next effect, or behind its last one; on a host there is time in between. */
