@@ -251,8 +251,9 @@ def _named(decision: Decision, label: str, figures: Mapping[str, str]) -> str:
     if _alone(decision):
         return f"{decision.strategy}: the only one {_kept(limits)}"
     most = "lowest" if decision.better == "lower" else "highest"
-    among = f" of those {_kept(limits)}" if limits else ""
-    return f"{decision.strategy}: the {most} {label}{among}, {figures[decision.strategy or '']}"
+    what, comma, part = label.partition(", ")
+    among = f", among strategies {_kept(limits)}" if limits else ""
+    return f"{decision.strategy}: the {most} {what}{f' ({part})' if comma else ''}, {figures[decision.strategy or '']}{among}"
 
 
 def _kept(limits: Sequence[str]) -> str:
