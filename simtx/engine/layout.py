@@ -20,6 +20,8 @@ VOTES: Final = NODES - 3
 REQUESTS: Final = 256  # what machines ask the vote store for
 ALL_VOTES: Final = 8
 PAGE: Final = 1024
+AHEAD: Final = 16  # pages that are made at once, at most
+RAWS: Final = ("", "uniform", "exponential", "normal")  # what C writes itself, by `Recipe.raw`
 AIMS: Final = 16
 PATTERNS: Final = 32  # bits of an effect: which aimed crashes may mean it
 
@@ -96,17 +98,19 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed has_breakers threshold",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed has_breakers threshold has_budget deadline_travels",
         ),
-        *_fields(c.c_int64, "held_back handled memory memory_limit"),
+        *_fields(c.c_int64, "suppressed held_back handled memory memory_limit"),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),
         *_fields(c.c_int32, "done_value refused_value tombstone_value"),
         ("behind", c.c_uint64 * STEPS),
+        ("retriable", c.c_uint64),
         *_fields(
             c.c_double,
-            "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown factor_step",
+            "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown factor_step "
+            "budget_ratio budget_burst budget_saved",
         ),
     )
 
@@ -132,7 +136,7 @@ class Figures(c.Structure):
     _fields_ = (
         *_fields(c.c_double, "busy_time work since disk_busy locks_held"),
         *_fields(c.c_int64, "locks_taken lock_queue"),
-        *_fields(c.c_int32, "busy queue prepared rows held unused"),
+        *_fields(c.c_int32, "busy queue prepared rows held expired"),
         *_fields(Station, "waiting served waits"),
     )
 
@@ -150,6 +154,26 @@ class Link(c.Structure):
     )
 
 
+class Source(c.Structure):
+    """How C makes the numbers of a stream: `simtx.workload.by_transaction.Recipe`, and the key of its generator."""
+
+    _fields_ = (
+        ("key", c.c_uint64 * 2),
+        *_fields(c.c_double, "factor median shift"),
+        *_fields(c.c_int32, "raw shifted"),
+    )
+
+
+class Generators(c.Structure):
+    """Functions of NumPy that C calls, by `RAWS`, and the generator that they are called with."""
+
+    _fields_ = (
+        ("bits", c.c_void_p),
+        ("write", c.c_void_p * len(RAWS)),
+        *_fields(c.c_void_p, "exponential data"),
+    )
+
+
 class Template(c.Structure):
     """A local transaction as a machine asks for it."""
 
@@ -162,6 +186,19 @@ class Template(c.Structure):
         ("refused_row", c.c_int32 * OUTGOING),
         *_fields(c.c_int32, "on_done on_refused on_failed"),
         ("on_duplicate", c.c_int32 * 64),
+    )
+
+
+COUNTS: Final = ("done", "refused", "unknown", "limited", "query")
+
+
+class Provider(c.Structure):
+    """A provider outside: `simtx.simulator.provider.Provider`; counts by `COUNTS`."""
+
+    _fields_ = (
+        *_fields(c.c_double, "silent timeouts_done timeout factor rate burst retry_after idempotency tokens refilled"),
+        ("counts", c.c_int64 * len(COUNTS)),
+        *_fields(c.c_int32, "exists up latency chance status_query limited remembers unused"),
     )
 
 
@@ -203,6 +240,14 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_transaction_size": (_INT, ()),
     "engine_order": (c.c_void_p, (_ENGINE,)),
     "engine_stream": (_INT, (_ENGINE, _INT, _DOUBLE)),
+    "engine_generators": (None, (_ENGINE, c.POINTER(Generators))),
+    "engine_generators_size": (_INT, ()),
+    "engine_draws": (None, (_ENGINE, _INT, c.POINTER(Source))),
+    "engine_source_size": (_INT, ()),
+    "engine_try_source": (
+        None,
+        (c.POINTER(Generators), c.POINTER(Source), c.c_int64, c.c_int64, _INT, _INT, c.c_void_p),
+    ),
     "engine_together": (
         None,
         (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, c.c_void_p, c.c_void_p, _INT),
@@ -219,6 +264,10 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_recovery": (_INT, (_ENGINE, _INT, _INT, _INT)),
     "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT, _INT)),
     "engine_start_relay": (None, (_ENGINE, _INT, _INT, _INT, c.POINTER(c.c_int32))),
+    "engine_provider": (None, (_ENGINE, _INT, c.POINTER(Provider))),
+    "engine_provider_size": (_INT, ()),
+    "engine_set_provider": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE)),
+    "engine_provider_count": (c.c_int64, (_ENGINE, _INT, _INT)),
     "engine_replica": (None, (_ENGINE, _INT, _INT)),
     "engine_replica_reads": (c.c_int64, (_ENGINE, _INT, _INT)),
     "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),
@@ -257,6 +306,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_is_up": (_INT, (_ENGINE, _INT)),
     "engine_transition": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _INT, c.POINTER(c.c_int32))),
     "engine_taken": (c.c_int64, (_ENGINE, _INT)),
+    "engine_rare": (None, (_ENGINE, *[c.POINTER(c.c_int32)] * 3)),
     "engine_operation": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE)),
     "engine_template": (_INT, (_ENGINE, c.POINTER(Template))),
     "engine_on_duplicate": (None, (_ENGINE, _INT, _INT, _INT)),
@@ -270,6 +320,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_figures": (None, (_ENGINE, _INT, c.POINTER(Figures))),
     "engine_account": (None, (_ENGINE, _INT, _DOUBLE, _DOUBLE)),
     "engine_run": (_INT, (_ENGINE,)),
+    "engine_odd": (c.c_int64, (_ENGINE, c.c_void_p, c.c_void_p, c.POINTER(c.c_int64))),
     "engine_quiet": (_INT, (_ENGINE,)),
     "engine_finish": (None, (_ENGINE,)),
 }
@@ -288,6 +339,9 @@ def bind(library: c.CDLL) -> c.CDLL:
         (library.engine_head_size(), Head),
         (library.engine_transaction_size(), Transaction),
         (library.engine_figures_size(), Figures),
+        (library.engine_generators_size(), Generators),
+        (library.engine_source_size(), Source),
+        (library.engine_provider_size(), Provider),
     )
     for size, structure in sizes:
         if size != c.sizeof(structure):

@@ -7,7 +7,6 @@ few: some tens of pairs for a saga. Each pair is run once on the real machine, w
 from __future__ import annotations
 
 import ctypes
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
@@ -59,8 +58,16 @@ _KINDS: Final = ("add", "set", "read", "refuse")
 _MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never will
 _MOST_CELLS: Final = 50_000_000
 _MOST_VALUES: Final = 63
-_WATCHED: Final = 500  # pairs from one look at the hit rate to the next
-_WORTH: Final = 0.02  # share of events that may meet a new pair: learning one takes some fifty times what interpreting an event does
+LEAST_COST: Final = 6
+"""Events of machines that could be interpreted while one pair is learned: about as many as there are steps, and so many at least."""
+TRIED: Final = 0.04
+"""Share of what interpreting all runs would take that learning may take before anybody asks whether new pairs get rarer."""
+MOST: Final = 0.15
+"""Share that learning may take in any case."""
+WORTH: Final = 0.5
+"""Share that it may take with what is missing, as far as one sees."""
+_LOOK: Final = 25  # pairs from one look at them to the next
+_FEWEST: Final = 3  # events of machines that a step has at least
 
 SAYINGS: Final = ("step-done", "completed", "step-refused", "step-refused after all")
 """What an event may say of a step, by the number that the loop keeps it under."""
@@ -133,8 +140,8 @@ class Learner:
         self._clean: dict[int, object] = {}
         self._tables = 0
         self._expected = 0.0
-        self._watch = _WATCHED
-        self._before = 0
+        self._look_at = _LOOK
+        self._known = 0  # pairs at the beginning of this run
         self._canonical = plans(self.tx)  # keeps the opaque values alive that `slots` tells apart
         self._initial = {name: self._state(strategy.machine(name, self.tx))[0] for name in nodes}
         self._begin()
@@ -199,7 +206,7 @@ class Learner:
         Raises:
             NotCompiled: It cannot be compiled.
         """
-        if len(self.pairs) >= self._watch:
+        if len(self.pairs) >= self._look_at:
             self._look()
         if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
             raise NotCompiled("a machine has too many states")
@@ -219,26 +226,40 @@ class Learner:
     def expect(self, transactions: float) -> None:
         """How many transactions there will be: so long may learning take."""
         self._expected = transactions
-        self._before, self._watch = 0, len(self.pairs) + _WATCHED
+        self._known = len(self.pairs)
+        self._look_at = self._known + _LOOK
 
     def _look(self) -> None:
-        """Look whether new pairs get rarer, as they do in a machine that has few.
+        """Look whether learning is still worth it.
+
+        It is given up after a small share of the time that interpreting takes, unless what is missing is little; and after a larger one in any case. So machines
+        that have no end of states cost little.
 
         Raises:
-            NotCompiled: By then it takes longer to learn them than to interpret the machines, if they get rarer with the logarithm of the events.
+            NotCompiled: By then it takes longer to learn the machines than to interpret them.
         """
+        self._look_at = len(self.pairs) + _LOOK
         head = self._library.engine_head(self._engine).contents
-        handled, asked = head.handled, head.asked
-        recent = handled - self._before
-        self._before, self._watch = handled, len(self.pairs) + _WATCHED
-        if not asked or not recent:
+        if not head.asked:
             return
-        everything = handled * max(self._expected / asked, 1.0)
-        to_come = _WATCHED / recent * handled * math.log(everything / handled)
-        if to_come > _WORTH * everything:
-            raise NotCompiled(
-                f"its machines come to new states at {_WATCHED / recent:.0%} of their events, and learning these would take longer"
-            )
+        steps = len(self._canonical[0].steps)
+        everything = self._expected * max(head.handled / head.asked, _FEWEST * steps)
+        cost = max(steps, LEAST_COST)
+        spent = cost * (len(self.pairs) - self._known)
+        if spent <= TRIED * everything:
+            return
+        if spent <= MOST * everything and spent + cost * self._missing() <= WORTH * everything:
+            return
+        raise NotCompiled(
+            f"its machines came to {len(self.pairs) - self._known:,} new states and events in {head.asked:,} transactions, and learning all would take longer"
+        )
+
+    def _missing(self) -> float:
+        """How many pairs are not known, at least, by how many of them were met just once and twice (A. Chao, Scandinavian Journal of Statistics 11, 1984)."""
+        once, twice, never = (ctypes.c_int32() for _ in range(3))
+        self._library.engine_rare(self._engine, ctypes.byref(once), ctypes.byref(twice), ctypes.byref(never))
+        unseen = once.value * (once.value - 1) / (2 * (twice.value + 1))
+        return max(unseen - never.value, 0.0)
 
     def replay(self, tx: int, transition: int, state: int, event: int) -> int:
         """See that the real machine of a sampled transaction does what the table says.

@@ -32,7 +32,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     force exactly as often as the decision says, and nobody works on it any more; one that has no effect settles when it is decided, and its
     window is 0.
     """
-    order = np.argsort(np.asarray(data.columns["tx"]), kind="stable")
+    order = _order(np.asarray(data.columns["tx"]))
 
     def cell(name: str) -> npt.NDArray[Any]:
         """A column in the order of the table; made when it is wanted, so that a long run is not there a third time."""
@@ -80,6 +80,17 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
         },
         copy=False,
     )
+
+
+def _order(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Where each transaction stands, by its number: found without sorting if no number is missing, as usual."""
+    count = len(numbers)
+    if count and numbers.min() >= 0 and numbers.max() < count:
+        places = np.full(count, -1, dtype=np.intp)
+        places[numbers] = np.arange(count)
+        if places.min() >= 0:
+            return places
+    return np.argsort(numbers, kind="stable")
 
 
 def durations(

@@ -12,18 +12,20 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from heapq import heappop
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from simtx.engine import NotCompiled, layout, load_library
+from simtx.engine.generators import as_source, generators
 from simtx.engine.learn import OUTCOMES, SAYINGS, Learner
 from simtx.engine.plans import Plans, pointer
 from simtx.engine.signals import HeldSignals
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.guarantees import REFUSING, Seen, Watch, behind
-from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
+from simtx.metrics.ledger import Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.metrics.texts import Texts
 from simtx.protocols import Machine, Strategy
@@ -44,13 +46,14 @@ from simtx.simulator.run_loop import RunLoop
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.vote_store import VoteStore
 from simtx.simulator.world import World
-from simtx.workload.by_transaction import uniform_numbers
+from simtx.workload.by_transaction import recipe, uniform_numbers
 from simtx.workload.planner import arrival_pages
 from simtx.workload.streams import Sampled
 
 if TYPE_CHECKING:
     from simtx.scenario import BrokerSpec, Scenario
     from simtx.scenario.distributions import Distribution
+    from simtx.scenario.infrastructure import ProviderSpec
 
 _ENDINGS: Final = ("", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
 _ANSWERS: Final = tuple(OUTCOMES)
@@ -61,7 +64,6 @@ _FOLLOWED: Final = 16  # first transactions that the real machines play, too, be
 _FOLLOWED_AGAIN: Final = 1  # likewise, where the machines are known from an earlier run
 
 _HANDING: Final = ("handle", "unexpected", "ask", "publish", "published", "_to_poller", "_to_courier")
-_LOST, _INCOMPLETE = (_ENDINGS.index(name) for name in ("lost", "incomplete"))
 
 _COLUMNS: Final = {
     "arrival_s": "arrival",
@@ -93,6 +95,8 @@ _FAULTS: Final = (
     "clock-drift",
     "broker-outage",
     "vote-store-outage",
+    "provider-outage",
+    "provider-degraded",
     "crash",
     "pause",
     "store-outage",
@@ -104,6 +108,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
     "ClientsSpec": "ask_again deadline timeout backoff budget budget_burst deadline_travels",
     "ServiceSpec": "name zone workers service_time compensation_time queue_limit store provider",
+    "ProviderSpec": "latency timeouts timeouts_done timeout rate_limit burst retry_after idempotency status_query",
     "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order locks",
     "LogSpec": "forced_write flush lazy_flush",
     "HubSpec": "zone log",
@@ -158,13 +163,6 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return f"its crashes are aimed at more than {layout.PATTERNS} kinds of effects"
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:
         return f"the loop does not count {', '.join(sorted(uncounted))}"
-    if scenario.clients.budget is not None:
-        return "its clients have a budget for asking again, which the compiled loop does not keep"
-    if scenario.clients.deadline_travels:
-        return "deadlines travel with its transactions, which the compiled loop does not look at"
-    for name, service in scenario.services.items():
-        if service.provider is not None:
-            return f"'{name}' has a provider outside, which the compiled loop does not call"
     room = layout.NODES - 4 if extras(strategy).uses_vote_store else layout.NODES - 2
     if len(scenario.services) > room:
         return f"it has more than {room} services"
@@ -172,7 +170,10 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return f"it has more than {layout.STEPS} steps"
     if sum(invariant.kind == "conserved" for invariant in scenario.invariants) > layout.QUANTITIES:
         return f"it has more than {layout.QUANTITIES} conserved quantities"
-    return _unknown(scenario)
+    kept = memory(scenario)
+    if kept.unknown is None:
+        kept.unknown = _unknown(scenario)
+    return kept.unknown
 
 
 def _is_relay(daemon: Machine) -> bool:
@@ -196,7 +197,12 @@ def _unknown(scenario: Scenario) -> str:
     ]
     parts += [scenario.network, *scenario.network.links.values(), scenario.transaction]
     for service in scenario.services.values():
-        parts += [service, service.store, service.store.log]
+        parts += [
+            service,
+            service.store,
+            service.store.log,
+            *([service.provider] if service.provider is not None else []),
+        ]
     for step in scenario.transaction.steps:
         parts += [step, *step.operations, *step.compensation]
     parts += scenario.transaction.parameters.values()
@@ -220,7 +226,7 @@ class CompiledLoop(RunLoop):
         strategy: How to keep it consistent, with its policies filled in.
         seed: First part of the key of all random streams.
         replication: Second part.
-        runs: How many runs of this kind there are, which all go on with what one has learned.
+        runs: How many runs of this kind there are, which all go on with what one has learned: so long may learning take. Without, as long as it likes.
 
     Raises:
         ScenarioError: The strategy cannot play this scenario.
@@ -228,7 +234,9 @@ class CompiledLoop(RunLoop):
         Unavailable: There is no compiled loop here.
     """
 
-    def __init__(self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int, runs: int = 1) -> None:
+    def __init__(
+        self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int, runs: float = math.inf
+    ) -> None:
         self.runs = runs
         reason = why_interpreted(scenario, strategy)
         if reason:
@@ -262,6 +270,9 @@ class CompiledLoop(RunLoop):
             raise MemoryError("no memory for the compiled engine")
         self._engine: int = engine
         self._head = self._library.engine_head(engine).contents
+        self._generators = generators(self._library)
+        if self._generators is not None:
+            self._library.engine_generators(engine, ctypes.byref(self._generators.functions))
         self._tails: dict[int, Distribution] = {}
         self._keys: dict[str, dict[str, int]] = {}
         self._weights: dict[tuple[tuple[float, ...], ...], Any] = {}
@@ -272,6 +283,7 @@ class CompiledLoop(RunLoop):
             VOTE_STORE: layout.VOTES,
         }
         self._times = arrival_pages(scenario.workload, self.world.streams)
+        self._arrived = 0  # times that C was given
         self.world.sampler = _Sampler(self)
         self.env.sequence = self._sequence
         for node in world.nodes.values():
@@ -316,6 +328,10 @@ class CompiledLoop(RunLoop):
         head.has_duration, head.duration = int(plan.duration is not None), plan.duration or 0.0
         head.warmup, head.deadline, head.client_timeout = plan.warmup, clients.deadline, clients.timeout
         head.remote = int(scenario.network.client_zone is not None)
+        if clients.budget is not None:
+            head.has_budget, head.budget_ratio = 1, clients.budget
+            head.budget_burst = head.budget_saved = clients.budget_burst
+        head.deadline_travels = int(clients.deadline_travels)
         head.insists, head.again = int(self.world.clients.insists), int(clients.ask_again != "never")
         head.crashes = int(any(fault.kind == "crash" for fault in scenario.faults))
         presumes = self.world.extras.presumption == "abort" and self.strategy.hub is not None
@@ -350,8 +366,10 @@ class CompiledLoop(RunLoop):
                     service.workers,
                     -1 if service.queue_limit is None else service.queue_limit,
                     int(service.store.outbox_order == "commit"),
-                    int(service.store.locks == "work"),
+                    int(service.store.locks == "work" and service.provider is None),
                 )
+                if service.provider is not None:
+                    self._describe_provider(number, name, service.provider)
                 if service.store.replica_lag is not None:
                     library.engine_replica(engine, number, self._stream(service.store.replica_lag, name, "replica-lag"))
         self._describe_hosts()
@@ -362,6 +380,7 @@ class CompiledLoop(RunLoop):
                 scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time"
             )
             head.writes[spec.index] = int(any(operation.kind in ("add", "set") for operation in spec.operations))
+            head.retriable |= int(spec.kind == "retriable") << spec.index
         head.client_jitter = self._stream(uniform, CLIENT, "backoff-jitter")
         if scenario.workload.think_time is not None:
             head.closed_workload = 1
@@ -383,6 +402,17 @@ class CompiledLoop(RunLoop):
         if len(entries) != 1:
             raise NotCompiled("the entry node differs between transactions")
         head.entry = self._index[entries.pop()]
+
+    def _describe_provider(self, number: int, name: str, spec: ProviderSpec) -> None:
+        made = layout.Provider()
+        made.exists, made.up, made.factor, made.status_query = 1, 1, 1.0, int(spec.status_query)
+        made.latency = self._stream(spec.latency, name, "provider")
+        made.chance = self._stream(uniform_numbers(), name, "provider-chance")
+        made.silent, made.timeouts_done, made.timeout = spec.timeouts, spec.timeouts_done, spec.timeout
+        made.limited, made.rate = int(spec.rate_limit is not None), spec.rate_limit or 0.0
+        made.burst, made.tokens, made.retry_after = spec.burst, spec.burst, spec.retry_after
+        made.remembers, made.idempotency = int(spec.idempotency is not None), spec.idempotency or 0.0
+        self._library.engine_provider(self._engine, number, ctypes.byref(made))
 
     def _describe_hosts(self) -> None:
         numbers = {self.world.role(name): number for name, number in self._index.items()}
@@ -463,12 +493,17 @@ class CompiledLoop(RunLoop):
 
     def _stream(self, distribution: Sampled, component: str, purpose: str) -> int:
         """Number of a stream in the engine."""
+        block = None
         if isinstance(distribution, Constant):
             number = self._library.engine_stream(self._engine, 1, float(distribution.value))
-            block = None
         else:
             number = self._library.engine_stream(self._engine, 0, 0.0)
-            block = self.world.by_transaction.fill(distribution, component, purpose)
+            made = recipe(distribution) if self._generators is not None else None
+            if made is None:
+                block = self.world.by_transaction.fill(distribution, component, purpose)
+            elif number >= 0:
+                by_key = as_source(made, self.world.by_transaction.key(component, purpose))
+                self._library.engine_draws(self._engine, number, ctypes.byref(by_key))
         if number < 0:
             raise NotCompiled("it has too many links")
         self._fills.append(block)
@@ -651,17 +686,26 @@ class CompiledLoop(RunLoop):
             self._fills[stream](major, minor, numbers, 1)
 
     def _plan(self, page: int) -> int:
-        demands, amounts, keys, shapes = self._plans.page(page)
-        self._library.engine_page(self._engine, pointer(demands), pointer(amounts), pointer(keys), pointer(shapes))
+        for number in range(page, page + self._ahead(page * layout.PAGE)):
+            demands, amounts, keys, shapes = self._plans.page(number)
+            self._library.engine_page(self._engine, pointer(demands), pointer(amounts), pointer(keys), pointer(shapes))
         return 0
 
+    def _ahead(self, transactions: int) -> int:
+        """How many pages to make when there are plans or arrivals of so many transactions: several, if they will be wanted.
+
+        While C has them it needs no Python, which another thread may be in.
+        """
+        missing = int(self._head.transactions) - transactions
+        return min(max(-(-missing // layout.PAGE), 1), layout.AHEAD)
+
     def _more_arrivals(self, target: int, count: int) -> int:
-        times = next(self._times, None)
-        if times is None:
-            return 0
+        pages = list(islice(self._times, self._ahead(self._arrived)))
+        times = np.concatenate(pages) if pages else np.zeros(0)
         if len(times) > count:
             raise AssertionError(f"C has room for {count} arrivals, and gets {len(times)}")
         ctypes.memmove(target, pointer(times), 8 * len(times))
+        self._arrived += len(times)
         return len(times)
 
     def aim(self, name: str, armed: AimedCrash) -> None:
@@ -832,6 +876,7 @@ class CompiledLoop(RunLoop):
         for number, node in enumerate(self.world.nodes.values()):
             self._library.engine_figures(self._engine, number, ctypes.byref(figures))
             node.disk.busy_time = figures.disk_busy
+            node.expired = figures.expired
             if node.pool is None or node.store is None:
                 continue
             node.pool.restore(figures.busy_time, figures.busy, figures.since, figures.work)
@@ -867,6 +912,10 @@ class CompiledLoop(RunLoop):
                 self._library.engine_account(self._engine, number, *node.pool.accounted())
             factor = node.pool.factor if node.pool is not None else 1.0
             self._library.engine_factors(self._engine, number, factor, node.timer_factor)
+            provider = node.provider
+            if provider is not None:
+                behaviour = provider.behaviour
+                self._library.engine_set_provider(self._engine, number, provider.up, behaviour.factor, behaviour.silent)
         for (source, destination), link in self.world.links.items():  # those that a fault has touched
             chances = ((bool(one), spared(one)) for one in (link.reorder, link.duplication, link.loss))
             flat = [value for chance in chances for value in chance]
@@ -885,11 +934,14 @@ class CompiledLoop(RunLoop):
         ledger.counts |= {counter: getattr(head, name) for counter, name in _COUNTED.items()}
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
         for number, node in enumerate(self.world.nodes.values()):
+            if node.provider is not None:
+                for which, name in enumerate(layout.COUNTS):
+                    node.provider.counts[name] = self._library.engine_provider_count(self._engine, number, which)
             replica = node.store.replica if node.store is not None else None
             if replica is not None:
                 replica.reads = self._library.engine_replica_reads(self._engine, number, 0)
                 replica.stale_reads = self._library.engine_replica_reads(self._engine, number, 1)
-        self.world.clients.asked = head.asked
+        self.world.clients.asked, self.world.clients.suppressed = head.asked, head.suppressed
         for name, node in self.world.nodes.items():
             for key in node.store.first.exact if node.store is not None else ():
                 self._key(name, key)  # those that no transaction has asked for
@@ -927,30 +979,22 @@ class CompiledLoop(RunLoop):
             _view(address, 2 * count * steps).view(np.int16).reshape(count, steps)
             for address in (self._library.engine_actions(self._engine), self._library.engine_undone(self._engine))
         )
-        order = _view(self._library.engine_order(self._engine), 8 * head.ordered).view(np.int64)
-        self.ledger.watch.unfinished = int((records["resting"] == 0).sum())
-        outcomes, decisions, answers, shapes = (records[name] for name in ("outcome", "decision", "answer", "shape"))
-        force = (
-            (decisions == COMMITTED) | ((decisions == 0) & (records["refused"] == 0) & (actions > 0).any(axis=1))
-        ) & (outcomes != _LOST)
-        odd = (records["duplicates"] > 0) | (records["missing"] > 0) | (records["watch"] > 0)
-        odd |= (outcomes == _LOST) | (outcomes == _INCOMPLETE) | (force & (shapes > 0))
-        odd |= ((answers == COMMITTED) & ~force) | ((answers == ABORTED) & force)
         claims = self._claims(count)
-        if claims is not None:
-            odd |= self._untrue(claims, actions, undone)
+        odd, force, unfinished = np.empty(count, dtype=np.int64), np.empty(count, dtype=bool), ctypes.c_int64()
+        found = self._library.engine_odd(self._engine, pointer(odd), pointer(force), ctypes.byref(unfinished))
+        self.ledger.watch.unfinished = unfinished.value
         places = [spec.service if head.writes[spec.index] else None for spec in self.scenario.transaction.steps]
-        for tx in order[odd[order]].tolist():
+        for tx, forced in zip(odd[:found].tolist(), force[:found].tolist(), strict=True):
             record = records[tx]
             watch, shape = int(record["watch"]), int(record["shape"])
-            if force[tx]:
+            if forced:
                 watch |= sum(1 << (REFUSING + index) for index in self._plans.refusing(shape))
             self.ledger.watch.judge(
                 Seen(
                     tx,
                     str(_ENDINGS[record["outcome"]]),
                     str(_ANSWERS[record["answer"]]),
-                    bool(force[tx]),
+                    forced,
                     bool(record["decision"]),
                     actions[tx].tolist(),
                     undone[tx].tolist(),
@@ -966,16 +1010,6 @@ class CompiledLoop(RunLoop):
         address = self._library.engine_claims(self._engine)
         width = len(SAYINGS)
         return _view(address, 8 * width * count).view(np.uint64).reshape(count, width) if address else None
-
-    def _untrue(self, claims: Any, actions: Any, undone: Any) -> Any:
-        """For each transaction, whether any event has said what is not so."""
-        bits = np.array([1 << index for index in range(actions.shape[1])], dtype=np.uint64)
-        writing = np.uint64(sum(1 << index for index in range(actions.shape[1]) if self._head.writes[index]))
-        did = ((actions > 0) * bits).sum(axis=1, dtype=np.uint64)
-        undid = ((undone > 0) * bits).sum(axis=1, dtype=np.uint64)
-        done, completed, refused, undone_after = (claims[:, which] & writing for which in range(len(SAYINGS)))
-        wrong = (done & ~did) | (completed & ~did) | (refused & did) | (undone_after & did & ~undid)
-        return (wrong > 0) | ((completed > 0) & ((did & writing) != writing))
 
     def _columns(self, columns: Columns) -> None:
         count = self._head.ordered

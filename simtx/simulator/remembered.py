@@ -27,10 +27,12 @@ class Memory:
     Attributes:
         agreed: In what the two engines differ, by class and options of a strategy; empty if in nothing.
         learners: Those that no run uses at present.
+        unknown: A field that the compiled engine does not know, as the rest of a sentence; empty: it knows all; None: nobody has looked.
     """
 
     agreed: dict[tuple[type, str], str] = field(default_factory=dict)
     learners: dict[Options, list[Learner]] = field(default_factory=dict)
+    unknown: str | None = None
 
     def learner(self, strategy: Strategy) -> Learner | None:
         """A learner that has played this strategy before, or None; it belongs to the caller until it is given back."""

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Container
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from simtx.scenario.distributions import Constant, Exponential, Lognormal, ShiftedLognormal
 from simtx.workload.streams import Sampled, Streams
 
-__all__ = ["Draw", "TransactionStreams", "uniform_numbers"]
+__all__ = ["Draw", "Recipe", "TransactionStreams", "recipe", "uniform_numbers"]
 
 Draw = Callable[[int], float]
 """Gives the next number of a stream for a transaction."""
@@ -74,7 +75,11 @@ class TransactionStreams:
 
     def fill(self, distribution: Sampled, component: str, purpose: str) -> Fill:
         """A function that writes a block of a stream's numbers by its place: for whoever deals them out instead of this class."""
-        return _fills(distribution, self._streams.key(component, purpose))
+        return _fills(distribution, self.key(component, purpose))
+
+    def key(self, component: str, purpose: str) -> int:
+        """The 128 bits that are the generator's key for a stream."""
+        return self._streams.key(component, purpose)
 
     def draws(self, distribution: Sampled, component: str, purpose: str) -> Draw:
         """A function that returns, for a transaction's number, its next variate of a distribution.
@@ -88,7 +93,7 @@ class TransactionStreams:
             value = distribution.value
             return lambda _: value
         index, self._number = self._number, self._number + 1
-        block = _blocks(_fills(distribution, self._streams.key(component, purpose)))
+        block = _blocks(lambda: _fills(distribution, self.key(component, purpose)))
         taken, begin = self._taken, self._begin
         front: dict[int, array[float]] = {}
         rest: dict[tuple[int, int], array[float]] = {}
@@ -146,11 +151,15 @@ def _keep(blocks: dict[Any, array[float]], key: object, numbers: array[float]) -
     blocks[key] = numbers
 
 
-def _blocks(fill: Fill) -> Callable[[int, int, int], array[float]]:
-    """A function that makes the block of numbers at a place, with so many of them."""
+def _blocks(made: Callable[[], Fill]) -> Callable[[int, int, int], array[float]]:
+    """A function that makes the block of numbers at a place, with so many of them. Many streams of a run are never asked, so that what fills blocks is made for the first one."""
     targets: dict[int, NDArray[np.float64]] = {}
+    fill: Fill | None = None
 
     def block(major: int, minor: int, size: int) -> array[float]:
+        nonlocal fill
+        if fill is None:
+            fill = made()
         target = targets.get(size)
         if target is None:
             target = targets[size] = np.empty(size)
@@ -189,6 +198,35 @@ def _fills(distribution: Sampled, key: int) -> Fill:
     return fill
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the variates of a frequent distribution are made of what a generator of NumPy writes, in place and one by one, as `sample` makes them.
+
+    Attributes:
+        raw: What the generator writes: ``uniform``, ``exponential`` or ``normal``, each in its standard form.
+        factor: What each number is multiplied by first; not that of a uniform one.
+        median: Then the exponential function of a normal number is multiplied by this.
+        shift: What is added at last; None: nothing.
+    """
+
+    raw: Literal["uniform", "exponential", "normal"]
+    factor: float = 1.0
+    median: float = 1.0
+    shift: float | None = None
+
+
+def recipe(distribution: Sampled) -> Recipe | None:
+    """The recipe of a frequent distribution; None: it has to be asked itself."""
+    kind = type(distribution)
+    if isinstance(distribution, ShiftedLognormal) and kind is ShiftedLognormal:
+        return Recipe("normal", distribution.sigma, distribution.median, distribution.shift)
+    if isinstance(distribution, Lognormal) and kind is Lognormal:
+        return Recipe("normal", distribution.sigma, distribution.median)
+    if isinstance(distribution, Exponential) and kind is Exponential:
+        return Recipe("exponential", distribution.average)
+    return Recipe("uniform") if kind is _Uniform else None
+
+
 def _drawing(
     distribution: Sampled,
 ) -> tuple[Callable[[np.random.Generator, Numbers], object], Callable[[Numbers], object] | None]:
@@ -196,22 +234,21 @@ def _drawing(
 
     The frequent distributions get along without arrays in between.
     """
-    kind = type(distribution)
-    if isinstance(distribution, ShiftedLognormal) and kind is ShiftedLognormal:
-        return _normal, _lognormal(distribution.median, distribution.sigma, distribution.shift)
-    if isinstance(distribution, Lognormal) and kind is Lognormal:
-        return _normal, _lognormal(distribution.median, distribution.sigma)
-    if isinstance(distribution, Exponential) and kind is Exponential:
-        scale = distribution.average
-        return _exponential, lambda target: np.multiply(target, scale, out=target)
-    if kind is _Uniform:
-        return _uniform, None
-    sample = distribution.sample
+    known = recipe(distribution)
+    if known is None:
+        sample = distribution.sample
 
-    def copied(rng: np.random.Generator, target: Numbers) -> None:
-        target[:] = sample(rng, len(target))
+        def copied(rng: np.random.Generator, target: Numbers) -> None:
+            target[:] = sample(rng, len(target))
 
-    return copied, None
+        return copied, None
+    match known.raw:
+        case "normal":
+            return _normal, _lognormal(known.median, known.factor, known.shift)
+        case "exponential":
+            return _exponential, lambda target: np.multiply(target, known.factor, out=target)
+        case "uniform":
+            return _uniform, None
 
 
 def _normal(rng: np.random.Generator, target: Numbers) -> None:
@@ -226,7 +263,7 @@ def _uniform(rng: np.random.Generator, target: Numbers) -> None:
     rng.random(out=target)
 
 
-def _lognormal(median: float, sigma: float, shift: float | None = None) -> Callable[[Numbers], None]:
+def _lognormal(median: float, sigma: float, shift: float | None) -> Callable[[Numbers], None]:
     def lognormal(target: Numbers) -> None:
         target *= sigma
         np.exp(target, out=target)

@@ -79,10 +79,15 @@ class Behaviour:
             tx: The transaction.
             slowness: What latencies are multiplied by since its service is slow, and its way to the provider with it.
         """
-        spec, latency = self._spec, self.latency(tx) * slowness
-        silent = spec.timeouts if self.answering == 1.0 else 1 - (1 - spec.timeouts) * self.answering
+        spec, latency, silent = self._spec, self.latency(tx) * slowness, self.silent
         answered = not (silent > 0 and self._chance(tx) < silent)
         return Fate(latency, answered, answered or self._chance(tx) < spec.timeouts_done)
+
+    @property
+    def silent(self) -> float:
+        """Share of requests that get no answer, now."""
+        timeouts = self._spec.timeouts
+        return timeouts if self.answering == 1.0 else 1 - (1 - timeouts) * self.answering
 
     def admits(self, now: float) -> bool:
         """Whether a request that comes now is within the limit: a bucket of `burst` tokens, which is filled at the rate."""

@@ -19,6 +19,7 @@ A. M. Law, Simulation Modeling and Analysis, section 11.2, on common random numb
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
 from itertools import chain, repeat
 from operator import index
@@ -83,7 +84,7 @@ class Streams:
 
     def uniform(self, component: str, purpose: str, block: int = BLOCK) -> Callable[[], float]:
         """A function that returns the next number between 0 (included) and 1 (excluded) at each call."""
-        return _one_by_one(np.random.Generator.random, self.generator(component, purpose), block)
+        return _one_by_one(np.random.Generator.random, partial(self.generator, component, purpose), block)
 
     def draws(self, distribution: Sampled, component: str, purpose: str, block: int = BLOCK) -> Callable[[], float]:
         """A function that returns the next variate of a distribution at each call.
@@ -99,7 +100,7 @@ class Streams:
         """
         if isinstance(distribution, Constant):
             return repeat(distribution.value).__next__
-        return _one_by_one(distribution.sample, self.generator(component, purpose), block)
+        return _one_by_one(distribution.sample, partial(self.generator, component, purpose), block)
 
     def __repr__(self) -> str:
         return f"Streams(seed={self.seed}, replication={self.replication})"
@@ -117,12 +118,18 @@ def _natural(name: str, value: int, least: int = 0) -> int:
 
 
 def _one_by_one(
-    sample: Callable[[np.random.Generator, int], NDArray[np.float64]], rng: np.random.Generator, block: int
+    sample: Callable[[np.random.Generator, int], NDArray[np.float64]],
+    generator: Callable[[], np.random.Generator],
+    block: int,
 ) -> Callable[[], float]:
-    """A function that deals out blocks of variates one at a time, as Python floats, which are faster to compute with than NumPy's."""
+    """A function that deals out blocks of variates one at a time, as Python floats, which are faster to compute with than NumPy's.
+
+    The generator is made at the first call: many streams of a run are never asked.
+    """
     block = _natural("block", block, least=1)
 
     def blocks() -> Iterator[list[float]]:
+        rng = generator()
         while True:
             yield sample(rng, block).tolist()
 

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import simtx
-from simtx.engine import Unavailable, load_library
+from simtx.engine import NotCompiled, Unavailable, layout, learn, load_library
+from simtx.engine.generators import generators
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.protocols import (
@@ -35,13 +37,24 @@ from simtx.protocols import strategy as resolve
 from simtx.protocols.cornus import Cornus
 from simtx.protocols.saga_participant import Participant
 from simtx.scenario import HostSpec, from_dict
-from simtx.scenario.distributions import Constant, Exponential
+from simtx.scenario.distributions import Constant, Exponential, Lognormal, ShiftedLognormal
 from simtx.scenario.model import Fault, Trigger
-from simtx.simulator import engines
+from simtx.simulator import compiled, engines
 from simtx.simulator.compiled import CompiledLoop
+from simtx.workload.by_transaction import TransactionStreams
+from tests.simulator.worlds import chain
 
 sys.path.insert(0, str(Path(__file__).parent))
-from worlds import PatientOutbox, differs, shortened, some_aimed_crashes, some_scenario, some_strategy
+from worlds import (
+    PatientOutbox,
+    differs,
+    shortened,
+    some_aimed_crashes,
+    some_scenario,
+    some_strategy,
+    with_a_provider,
+    with_impatient_clients,
+)
 
 try:
     load_library()
@@ -130,6 +143,25 @@ def test_votes_in_a_shared_store_are_played_alike(seed: int) -> None:
     struck = tuple(fault for fault in faults if pick.choice([True, False]))
     votes = replace(scenario.vote_store, log=log)
     assert differs(replace(scenario, vote_store=votes, faults=(*scenario.faults, *struck)), Cornus(), seed) == ""
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.sample(2)
+def test_providers_outside_are_played_alike(seed: int) -> None:
+    """One in each of some random scenarios, whatever it remembers."""
+    pick = random.Random(seed)
+    scenario = with_a_provider(pick, some_scenario(pick, transactions=40))
+    strategy = pick.choice([Saga(), Outbox(), Outbox(reader="horizon"), DualWrite(), Saga(completion="lazy")])
+    assert differs(scenario, strategy, seed) == ""
+
+
+@pytest.mark.parametrize("seed", [*range(5), *range(6, 10)])
+@pytest.mark.sample(2)
+def test_impatient_clients_are_played_alike(seed: int) -> None:
+    """Deadlines that travel, and budgets for asking again, in random scenarios."""
+    pick = random.Random(seed)
+    scenario, strategy = some_scenario(pick, transactions=40), some_strategy(pick)
+    assert differs(with_impatient_clients(pick, scenario), strategy, seed) == ""
 
 
 def test_a_request_that_crashes_its_node_at_once_has_been_received() -> None:
@@ -238,6 +270,45 @@ def test_scenarios_that_hypothesis_makes(data: st.DataObject) -> None:
     found = differs(some_scenario(pick, transactions=60), some_strategy(pick))
     assume("not compiled" not in found)
     assert found == ""
+
+
+# --- random numbers ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_loop_makes_its_numbers_without_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the functions of NumPy that are here, no block of a frequent distribution is asked for."""
+    assert generators(layout.bind(load_library())) is not None
+    asked: list[Any] = []
+    monkeypatch.setattr(TransactionStreams, "fill", lambda *_: asked.append(1))
+    often = chain(
+        3,
+        delay=Lognormal(0.001, 0.5),
+        write=Exponential(0.002),
+        service_time=ShiftedLognormal(0.001, 0.002, 0.5),
+        rate=50.0,
+        transactions=60,
+    )
+    loop = CompiledLoop(often, resolve("saga", often.policies), seed=1, replication=0)
+    loop.play()
+    assert not asked
+
+
+def test_numbers_are_the_same_where_python_is_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is where NumPy does not have these functions."""
+    monkeypatch.setattr(compiled, "generators", lambda library: None)
+    assert differs(shortened("checkout", 60), Outbox()) == ""
+
+
+def test_functions_that_write_other_numbers_are_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process compares them with what Python draws."""
+    from simtx.engine import generators as module
+
+    found = module._found()
+    assert found is not None
+    found.write[1], found.write[2] = found.write[2], found.write[1]
+    monkeypatch.setattr(module, "_found", lambda: found)
+    assert module._agreed.__wrapped__(load_library()) is None
+    assert module._inner_loop(np.add) is None
 
 
 # --- which engine --------------------------------------------------------------------------------------------------------------
@@ -364,12 +435,11 @@ def test_a_machine_that_looks_at_its_number_is_found(strategy: Any) -> None:
     assert "not compiled" in differs(shortened("transfer", 20), strategy)
 
 
-def test_machines_that_go_on_coming_to_new_states_are_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six steps side by side, any of which may be refused: learning them all does not pay in so few transactions, and does in many."""
-    monkeypatch.setattr("simtx.engine.learn._WATCHED", 60)
-    wide = from_dict(
+def _wide(steps: int, transactions: int, **step: Any) -> CompiledLoop:
+    """A saga of so many steps side by side, to be played once: its orchestrator has a state for each set of steps that are done."""
+    scenario = from_dict(
         {
-            "services": {f"s{number}": {"service_time": "2ms"} for number in range(6)},
+            "services": {f"s{number}": {"service_time": "2ms"} for number in range(steps)},
             "transaction": {
                 "steps": [
                     {
@@ -378,19 +448,36 @@ def test_machines_that_go_on_coming_to_new_states_are_interpreted(monkeypatch: p
                         "operations": [{"key": "row", "amount": 1}],
                         "compensation": [{"key": "row", "amount": -1}],
                         "after": [],
-                        "refusal": 0.02,
+                        **step,
                     }
-                    for number in range(6)
+                    for number in range(steps)
                 ]
             },
-            "workload": {"kind": "poisson", "rate": 50},
-            "run": {"transactions": 60},
+            "workload": {"kind": "poisson", "rate": 20},
+            "run": {"transactions": transactions},
         },
         name="wide",
     )
-    assert "come to new states" in differs(wide, Saga())
-    loop = CompiledLoop(wide, resolve(Saga(), wide.policies), seed=1, replication=0, runs=10_000)
+    return CompiledLoop(scenario, resolve(Saga(), scenario.policies), seed=1, replication=0, runs=1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "refusal", "share"), [(24, 0.0, learn.TRIED), (12, 0.0, learn.MOST), (8, 0.02, learn.MOST)]
+)
+def test_machines_without_an_end_of_states_are_given_up_early(steps: int, refusal: float, share: float) -> None:
+    """Learning has taken no more than its share of what interpreting the run would: counted in pairs, and in events that could be interpreted meanwhile."""
+    loop = _wide(steps, 2500, refusal=refusal)
+    with pytest.raises(NotCompiled, match="new states and events"):
+        loop.play()
+    events = 2500 * (3 * steps + 1)
+    assert loop._learner.size[1] * max(steps, learn.LEAST_COST) <= 1.2 * share * events
+
+
+def test_machines_with_many_states_are_learned_where_that_pays() -> None:
+    """Eight steps have about a thousand pairs: they get rarer, so that they are learned beyond the share that is just tried."""
+    loop = _wide(8, 2500)
     loop.play()
+    assert loop._learner.size[1] * 8 > learn.TRIED * 2500 * 25
 
 
 class _Moody(Participant):

@@ -14,6 +14,7 @@ import simtx
 from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
+from simtx.simulator import compiled
 from simtx.simulator.compiled import CompiledLoop
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,7 +33,8 @@ class _Struck(Exception):
 
 
 def _signalling(monkeypatch: pytest.MonkeyPatch, answers: list[int]) -> None:
-    """A signal arrives in each call into Python that fills a block of random numbers."""
+    """A signal arrives in each call into Python that fills a block of random numbers, of which there are many where NumPy's functions are not there."""
+    monkeypatch.setattr(compiled, "generators", lambda library: None)
     before = CompiledLoop._filling
 
     def filling(self: CompiledLoop) -> Callable[..., int]:
@@ -93,6 +95,7 @@ def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.Mo
         return fail if function == getattr(self, f"_{call}") else before(self, function)
 
     if call == "fill":
+        monkeypatch.setattr(compiled, "generators", lambda library: None)
         monkeypatch.setattr(CompiledLoop, "_filling", lambda _: fail)
     else:
         monkeypatch.setattr(CompiledLoop, "_answering", answering)

@@ -11,6 +11,7 @@ from simtx.protocols import strategy as resolve
 from simtx.protocols.cornus import Cornus
 from simtx.scenario import HostSpec, Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
+from simtx.scenario.infrastructure import ProviderSpec
 from simtx.scenario.model import Fault, Trigger
 from simtx.simulator.compiled import CompiledLoop
 from simtx.simulator.engines import difference
@@ -222,6 +223,31 @@ def working_inside(scenario: Scenario) -> Scenario:
         for number, (name, one) in enumerate(scenario.services.items())
     }
     return replace(scenario, services=services)
+
+
+def with_impatient_clients(pick: Chooser, scenario: Scenario) -> Scenario:
+    """The scenario with clients who wait for a moment only, and services that know it, or with a budget for asking again."""
+    clients = scenario.clients
+    if clients.ask_again != "never" and pick.choice([True, False]):
+        clients = replace(clients, budget=pick.choice([0.0, 0.1]), budget_burst=3)
+    deadline, travels = pick.choice([(clients.deadline, False), (0.05, True), (0.2, True)])
+    return replace(scenario, clients=replace(clients, deadline=deadline, deadline_travels=travels))
+
+
+def with_a_provider(pick: Chooser, scenario: Scenario) -> Scenario:
+    """The scenario with a provider outside behind one of its services."""
+    name = pick.choice(sorted(scenario.services))
+    spec = ProviderSpec(
+        latency=pick.choice([Constant(0.004), Lognormal(0.01, 0.8), Exponential(0.02)]),
+        timeouts=pick.choice([0.0, 0.2]),
+        timeout=pick.choice([0.02, 0.5]),
+        rate_limit=pick.choice([None, 40.0]),
+        burst=pick.choice([1, 4]),
+        retry_after=0.01,
+        idempotency=pick.choice([None, 0.05, 60.0]),
+        status_query=pick.choice([True, False]),
+    )
+    return replace(scenario, services={**scenario.services, name: replace(scenario.services[name], provider=spec)})
 
 
 def some_hosts(pick: Chooser, roles: list[str]) -> dict[str, HostSpec]:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 import simtx
+from simtx.engine import Unavailable, load_library
+from simtx.engine.choices import Engine
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Worked
 from simtx.metrics.replay import summary_from_trace
@@ -129,14 +131,25 @@ def test_who_has_reached_nobody_and_has_no_budget_gives_up_at_the_deadline() -> 
     assert sum(entry.kind == "give-up" for entry in run.trace) >= 4
 
 
-def test_the_fast_engine_says_why_it_plays_neither() -> None:
-    """Never silently."""
-    for scenario, reason in (
-        (busy(), "deadlines travel with its transactions"),
-        (busy(travels=False, budget={"ratio": 0.1}), "its clients have a budget for asking again"),
-    ):
-        with pytest.raises(ScenarioError, match=reason):
-            simtx.simulate(scenario, "saga", engine="fast")
+@pytest.mark.parametrize("strategy", ["2pc:work=before", "saga", "outbox"])
+def test_the_fast_engine_plays_both_alike(strategy: str) -> None:
+    """To the last bit; where there is none, nothing is compared."""
+    asking = {"ask_again": "unanswered", "timeout": 0.1, "deadline": 3.0, "budget": {"ratio": 0.1, "burst": 2}}
+    left_out = 0.0
+    for scenario in (busy(), busy(travels=False, **asking)):
+        slow, other = (simtx.simulate(scenario, strategy, engine=engine) for engine in ("interpreted", _compiled()))
+        assert slow.digest == other.digest
+        assert slow.summary.equals(other.summary)
+        left_out += slow.summary.get("steps_expired", 0) + slow.summary.get("requests_suppressed", 0)
+    assert left_out > 0
+
+
+def _compiled() -> Engine:
+    try:
+        load_library()
+    except Unavailable:
+        return "interpreted"
+    return "fast"
 
 
 def test_a_budget_of_those_who_never_ask_again_is_refused() -> None:

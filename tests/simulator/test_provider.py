@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import simtx
+from simtx.engine import Unavailable, load_library
 from simtx.errors import ScenarioError
 from simtx.metrics.replay import summary_from_trace
 from simtx.metrics.run import Run
@@ -118,10 +119,33 @@ def test_an_outbox_that_begins_at_a_provider_is_warned_of() -> None:
     assert not any("first step" in line for line in simtx.simulate(scenario(3), "outbox").warnings)
 
 
-def test_the_fast_engine_says_why_it_does_not_play_it() -> None:
-    """Never silently."""
-    with pytest.raises(ScenarioError, match="'s1' has a provider outside, which the compiled loop does not call"):
-        simtx.simulate(scenario(3), "saga", engine="fast")
+@pytest.mark.parametrize("strategy", [LAST, "saga", "outbox"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {},
+        {"kind": "crash", "node": "s1", "every": 0.3, "duration": 0.2},
+        {"kind": "pause", "node": "s1", "every": 0.3, "duration": 0.2},
+        {"kind": "slow", "node": "s1", "at": 0.5, "duration": 1.0, "factor": 6},
+        {"kind": "provider-outage", "node": "s1", "every": 0.4, "duration": 0.2},
+        {"kind": "provider-degraded", "node": "s1", "at": 0.5, "duration": 1.0, "factor": 3, "probability": 0.5},
+    ],
+    ids=lambda fault: fault.get("kind", "none"),
+)
+def test_the_fast_engine_plays_it_alike(strategy: str, fault: dict[str, Any]) -> None:
+    """To the last bit, whatever the provider remembers; where there is no such engine, nothing is compared."""
+    try:
+        load_library()
+    except Unavailable:
+        pytest.skip("no compiled engine")
+    faults = [fault] if fault else []
+    for memory in MEMORIES.values():
+        limits = {"rate_limit": 12.0, "burst": 3, "retry_after": 0.15} if memory else {}
+        played = scenario(30, faults=faults, timeouts=0.2, **memory, **limits)
+        slow, fast = (simtx.simulate(played, strategy, engine=engine) for engine in ("interpreted", "fast"))
+        assert slow.digest == fast.digest
+        assert slow.summary.equals(fast.summary)
+        assert fast.summary.provider_requests > 20
 
 
 def test_a_slow_provider_is_slow_through_its_service() -> None:

@@ -39,7 +39,9 @@ static void delivered(Engine *E, Waiting what) {
   int node = E->learned.event_node[event];
   if (!E->node[node].up || wait(E, node, what)) return;
   RunningMachine *actor = actor_of(E, tx, node);
-  notify(E, actor ? actor : spawn(E, tx, node), event, id);
+  if (!actor) actor = spawn(E, tx, node);
+  actor->undated = 1;
+  notify(E, actor, event, id);
 }
 
 static void let_publication(Engine *E, Publication *publication) {

@@ -1,6 +1,41 @@
-/* Random numbers by transaction: simtx.workload.by_transaction. They are NumPy's; C asks for them in blocks. */
+/* Random numbers by transaction: simtx.workload.by_transaction. They are NumPy's, whose functions C calls, or Python where there is none for a distribution. */
 
 static double draw_together(Engine *E, int stream, int64_t tx);
+
+/* The state of NumPy's generator with a counter: its numpy/random/src/philox/philox.h. */
+typedef struct { uint64_t *counter, *key; int taken; uint64_t numbers[4]; int has_half; uint32_t half; } Philox;
+
+/* Write so many blocks, one behind the other, from a place of the generator's counter on, as `Recipe` says. */
+static void make_blocks(const Generators *G, const Source *source, int64_t major, int64_t minor, int size, int blocks, double *target) {
+  Philox *at = *(Philox **)G->bits; /* a generator's first field is its state */
+  int each = size / blocks;
+  for (int block = 0; block < blocks; block++) {
+    at->key[0] = source->key[0];
+    at->key[1] = source->key[1];
+    at->counter[0] = at->counter[1] = 0;
+    at->counter[2] = (uint64_t)major + (uint64_t)block;
+    at->counter[3] = (uint64_t)minor;
+    at->taken = 4; /* nothing is left over from another place */
+    at->has_half = 0;
+    G->write[source->raw](G->bits, each, target + (size_t)block * (size_t)each);
+  }
+  if (source->raw == UNIFORM) return;
+  for (int i = 0; i < size; i++) target[i] *= source->factor;
+  if (source->raw == EXPONENTIAL) return;
+  char *arrays[2] = {(char *)target, (char *)target};
+  intptr_t count = size, steps[2] = {sizeof *target, sizeof *target};
+  G->exponential(arrays, &count, steps, G->data);
+  for (int i = 0; i < size; i++) target[i] *= source->median;
+  if (source->shifted)
+    for (int i = 0; i < size; i++) target[i] += source->shift;
+}
+
+/* The same, of a stream of an engine. */
+static void write_blocks(Engine *E, int stream, int64_t major, int64_t minor, int size, int blocks, double *target) {
+  const Source *source = &E->stream[stream].source;
+  if (source->raw) make_blocks(&E->generators, source, major, minor, size, blocks, target);
+  else if (ASK(E, fill(stream, major, minor, size, blocks, target))) fail(E, 3);
+}
 
 enum { SPARE_STREAMS = 16 };
 
@@ -71,7 +106,7 @@ static double *begin_window(Engine *E, int stream, int64_t window, int64_t k) {
   if (window > 0 && front->tag[(window - 1) & (WINDOWS - 1)] == window - 1)
     while ((place + count) % TOGETHER && (E->head.transactions < 0 || (window + count) << NEIGHBOURS < E->head.transactions)) count++;
   double *target = *numbers + ((size_t)(place % TOGETHER) << NEIGHBOURS);
-  if (ASK(E, fill(stream, window, k, count << NEIGHBOURS, count, target))) fail(E, 3);
+  write_blocks(E, stream, window, k, count << NEIGHBOURS, count, target);
   for (int i = 0; i < count; i++) front->tag[place + i] = window + i;
   return target;
 }
@@ -92,7 +127,7 @@ static double number(Engine *E, int stream, int64_t tx, int64_t k) {
     if (!rest->numbers) rest->numbers = slab(E, (1 << SUCCESSIVE) * sizeof(double));
     rest->tx = tx;
     rest->place = place;
-    if (ASK(E, fill(stream, tx, (1 << FRONT) + place, 1 << SUCCESSIVE, 1, rest->numbers))) fail(E, 3);
+    write_blocks(E, stream, tx, (1 << FRONT) + place, 1 << SUCCESSIVE, 1, rest->numbers);
   }
   return rest->numbers[k & ((1 << SUCCESSIVE) - 1)];
 }

@@ -11,7 +11,7 @@ static void ended(Engine *E) {
 
 static void schedule(Engine *E) {
   if (E->arrival_at == E->arrival_count) {
-    E->arrival_count = ASK(E, arrivals(E->arrival, PAGE));
+    E->arrival_count = ASK(E, arrivals(E->arrival, AHEAD * PAGE));
     E->arrival_at = 0;
     if (E->arrival_count < 0) { fail(E, 3); return; }
     if (!E->arrival_count) { ended(E); return; }
@@ -82,14 +82,31 @@ static void ask(Engine *E, Call *call) {
   if (!takes_time(E, CLIENT, (Waiting){.kind = CALL, .thing = call})) call_leaves(E, call);
 }
 
+/* A client does not ask again, as the budget of all is spent: it waits until its deadline. */
+static void suppress(Engine *E, Call *call) {
+  Head *H = &E->head;
+  Transaction *T = &E->tx[call->tx];
+  double deadline = T->arrival + H->deadline;
+  H->suppressed++;
+  if (!T->asking) return;
+  T->asking = 0;
+  H->asking--;
+  push(E, deadline > H->now ? deadline : H->now, NORMAL, NO_ANSWER, call, 0);
+}
+
 static void ask_again(Engine *E, Call *call) {
+  Head *H = &E->head;
   Transaction *T = &E->tx[call->tx];
   if (T->answered == T->answered) {
-    if (T->asking) { T->asking = 0; E->head.asking--; }
+    if (T->asking) { T->asking = 0; H->asking--; }
     return;
   }
+  if (H->has_budget) {
+    if (H->budget_saved < 1 - 1e-9) { suppress(E, call); return; } /* the sum of ten tenths is a little less than one */
+    H->budget_saved -= 1;
+  }
   call->attempt++;
-  E->head.repeated++;
+  H->repeated++;
   ask(E, call);
 }
 
@@ -169,6 +186,10 @@ static void arrive(Engine *E) {
   if (now >= H->next_lighten) {
     lighten(E, now);
     if (now >= H->next_sweep) sweep(E, now);
+  }
+  if (H->has_budget) {
+    double earned = H->budget_saved + H->budget_ratio;
+    H->budget_saved = H->budget_burst < earned ? H->budget_burst : earned;
   }
   Call *call = new_call(E);
   call->tx = tx;

@@ -47,7 +47,7 @@ EXPORT void engine_forget_effects(Engine *E) {
 EXPORT void engine_free(Engine *E) {
   free_pages(E);
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
-  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place, E->samples.row, E->vote};
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place, E->samples.row, E->vote, E->known};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free_learned(&E->learned);
   for (int i = 0; i < NODES; i++) free(E->node[i].relay.listed);
@@ -86,6 +86,19 @@ EXPORT int engine_stream(Engine *E, int constant, double value) {
   if (E->streams == STREAMS) return -1;
   E->stream[E->streams] = (Stream){.constant = constant, .value = value};
   return E->streams++;
+}
+
+/* What C calls of NumPy's, and the generator that belongs to this engine. */
+EXPORT void engine_generators(Engine *E, const Generators *generators) { E->generators = *generators; }
+EXPORT int engine_generators_size(void) { return (int)sizeof(Generators); }
+
+/* C makes the numbers of this stream itself. */
+EXPORT void engine_draws(Engine *E, int stream, const Source *source) { E->stream[stream].source = *source; }
+EXPORT int engine_source_size(void) { return (int)sizeof(Source); }
+
+/* The numbers that C would make: to be compared with Python's before it does. */
+EXPORT void engine_try_source(const Generators *generators, const Source *source, int64_t major, int64_t minor, int size, int blocks, double *target) {
+  make_blocks(generators, source, major, minor, size, blocks, target);
 }
 
 /* This stream follows the common factor: of its own it draws from the stream `own`, of normals. */

@@ -8,7 +8,7 @@ EXPORT int engine_quiet(Engine *E) {
   if (E->places)
     for (int64_t i = 0; i < E->place_room; i++) {
       Place *place = &E->place[i];
-      if (place->node < 0 || !(place->actor || place->prepared)) continue;
+      if (place->node < 0 || !(place->actor || place->prepared || place->asked)) continue;
       if (place->tx < 0 || E->tx[place->tx].closed || !E->tx[place->tx].stuck) return 0;
     }
   for (int i = 0; i < E->head.nodes; i++)
@@ -31,7 +31,7 @@ EXPORT void engine_finish(Engine *E) {
   uint8_t *working = memset(borrow(E, (size_t)H->asked + 1), 0, (size_t)H->asked + 1);
   for (int64_t i = 0; i < E->place_room; i++) {
     Place *place = &E->place[i];
-    if (place->node >= 0 && place->tx >= 0 && (place->actor || place->prepared)) working[place->tx] = 1;
+    if (place->node >= 0 && place->tx >= 0 && (place->actor || place->prepared || place->asked)) working[place->tx] = 1;
   }
   for (int64_t tx = 0; tx < H->asked; tx++) working[tx] |= E->tx[tx].durable != 0;
   for (int i = 0; i < H->nodes; i++)
@@ -80,4 +80,46 @@ EXPORT void engine_finish(Engine *E) {
   free(E->residuals);
   E->rows = NULL;
   E->demands = E->residuals = NULL;
+}
+
+/* Whether what a transaction was to do counts as done: `simtx.metrics.guarantees.Seen.force`. */
+static int counts_as_done(Engine *E, int64_t tx) {
+  Transaction *T = &E->tx[tx];
+  if (T->outcome == OUT_LOST) return 0;
+  if (T->decision != UNDECIDED || T->refused) return T->decision == COMMITTED;
+  for (int i = 0; i < E->head.steps; i++)
+    if (E->actions[tx * E->head.steps + i] > 0) return 1;
+  return 0;
+}
+
+/* Whether an event has said what is not so. */
+static int is_untrue(Engine *E, int64_t tx, uint64_t writing) {
+  if (!E->claims) return 0;
+  uint64_t did = 0, undid = 0, *said = E->claims[tx].step;
+  for (int i = 0; i < E->head.steps; i++) {
+    did |= (uint64_t)(E->actions[tx * E->head.steps + i] > 0) << i;
+    undid |= (uint64_t)(E->undone[tx * E->head.steps + i] > 0) << i;
+  }
+  uint64_t completed = said[SAYS_COMPLETED] & writing;
+  uint64_t wrong = ((said[SAYS_DONE] | completed) & ~did) | (said[SAYS_REFUSED] & did) | (said[SAYS_UNDONE] & did & ~undid);
+  return (wrong & writing) != 0 || (completed && (did & writing) != writing);
+}
+
+/* The transactions that need a look at what their strategy guarantees, in the order in which they were closed, and which of them are in force. Gives their number. */
+EXPORT int64_t engine_odd(Engine *E, int64_t *odd, uint8_t *forced, int64_t *unfinished) {
+  uint64_t writing = 0;
+  int64_t count = 0;
+  for (int i = 0; i < E->head.steps; i++) writing |= (uint64_t)(E->head.writes[i] != 0) << i;
+  *unfinished = 0;
+  for (int64_t i = 0; i < E->head.ordered; i++) {
+    int64_t tx = E->order[i];
+    Transaction *T = &E->tx[tx];
+    int force = counts_as_done(E, tx);
+    *unfinished += !T->resting;
+    int amiss = T->duplicates > 0 || T->missing > 0 || T->watch || T->outcome == OUT_LOST || T->outcome == OUT_INCOMPLETE || (force && T->shape);
+    if (!amiss && !(T->answer == COMMITTED && !force) && !(T->answer == ABORTED && force) && !is_untrue(E, tx, writing)) continue;
+    odd[count] = tx;
+    forced[count++] = (uint8_t)force;
+  }
+  return count;
 }

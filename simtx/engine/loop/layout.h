@@ -1,7 +1,7 @@
 /*
  * Everything that the loop knows, as data: constants, what lives for a while, the world, and the engine that holds all of it.
  *
- * Python shares `Head`, `Link`, `Template`, `Transaction`, `Gauge`, `Figures` and `Calls` (simtx/engine/layout.py, in the same order).
+ * Python shares `Head`, `Link`, `Source`, `Generators`, `Template`, `Provider`, `Transaction`, `Gauge`, `Figures` and `Calls` (simtx/engine/layout.py, in the same order).
  */
 
 #define EXPORT __attribute__((visibility("default")))
@@ -27,9 +27,9 @@ enum { URGENT = 0, NORMAL = 1 };
 enum {
   STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
   AT_THE_BROKER, STORE, CONFIRM, TURN_AWAY, DELIVER, ACKNOWLEDGED, WAKE, HOST_DONE, WORKED,
-  AT_THE_VOTES, VOTE_ARRIVES
+  AT_THE_VOTES, VOTE_ARRIVES, PROVIDED
 };
-/* Beside MESSAGE, SERVED, WORKED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
+/* Beside MESSAGE, SERVED, WORKED, RING, AT_THE_NODE, LEAVE, CONFIRM, DELIVER and PROVIDED, what may wait until a pause is over. */
 enum { RESUME = 64, TELL, SENT };
 /* Beside most of these, what a process on a host does when it has had the time for it. */
 enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON };
@@ -47,7 +47,7 @@ enum { ADD, SET, READ, REFUSE };
 enum { DONE, REFUSED, DUPLICATE, FAILURE };
 enum { UNDECIDED, COMMITTED, ABORTED };
 enum { PARALLEL, SERIAL, GROUP };
-enum { HARDENED, DURABLE, FINALISED, VOTED };
+enum { HARDENED, DURABLE, FINALISED, VOTED, NOTED };
 enum { OUT_OPEN, OUT_COMMITTED, OUT_ABORTED, OUT_COMPENSATED, OUT_STUCK, OUT_IN_FLIGHT, OUT_INCOMPLETE, OUT_LOST };
 enum { BY_TIMEOUT, BY_DETECTION, BY_AGE };
 
@@ -69,10 +69,20 @@ enum { FRONT = 3, NEIGHBOURS = 8, SUCCESSIVE = 5, WINDOWS = 32, TOGETHER = 4, RE
 /* The k-th numbers of neighbours: by window which one is there, and the numbers of a few windows, one behind the other. */
 typedef struct { int64_t tag[WINDOWS]; double *numbers[WINDOWS / TOGETHER]; } Front;
 typedef struct { int64_t tx, place; double *numbers; } Rest;
+/* How C makes the numbers of a stream itself, with functions of NumPy: `Recipe` in Python, and the key of its generator. */
+enum { ASKED, UNIFORM, EXPONENTIAL, OF_NORMAL, RAWS }; /* ASKED: it does not, and asks Python */
+typedef struct { uint64_t key[2]; double factor, median, shift; int32_t raw, shifted; } Source;
+typedef struct {
+  void *bits; /* a generator that belongs to this engine */
+  void (*write[RAWS])(void *bits, intptr_t count, double *numbers);
+  void (*exponential)(char **arrays, const intptr_t *count, const intptr_t *steps, void *data);
+  void *data;
+} Generators;
 typedef struct {
   int constant; double value; Front *front; Rest *rest;
   int32_t cells, own, exact; /* cells: 0, unless it follows the common factor: simtx.simulator.common_mode */
   double share, rest_share, *quantile, *threshold;
+  Source source;
 } Stream;
 typedef struct Counts { int64_t tx, base; int32_t at, room; struct Counts *next; int32_t *taken; } Counts; /* taken: of how many streams there is room for */
 
@@ -120,13 +130,14 @@ typedef struct Flush {
   RunningMachine *actor;
   uint32_t gen;
   Work *work;
+  struct ProviderCall *asked;
   struct Flush *next;
 } Flush;
 
 struct Work {
   RunningMachine *actor;
   uint32_t gen;
-  int32_t template, node, refs, epoch, status, forced, row, tombstone, no_operations, ended;
+  int32_t template, node, refs, epoch, status, forced, row, tombstone, no_operations, ended, refusing; /* refusing: whatever the data, as the client has given up or a provider has refused */
   int64_t tx;
   uint64_t steps;
   double since, demand, inside, locked_from, wait_since, prepared_since;
@@ -154,6 +165,7 @@ struct RunningMachine {
   int64_t tx;
   int32_t node, state, start, pc, end, done, timers; /* start, pc, end: of its program */
   uint32_t gen;
+  uint8_t undated; /* what it works on has no deadline of the client any more: an event of the broker has none */
   uint8_t phase, alive, is_relay, lazy, turns, turned; /* turns: what it sends waits for its process; turned: that has had the time for the next */
   int64_t id[IDS], was[IDS + 1]; /* ids of deliveries that it holds; those before its event, and the event's */
   Mail *head, *tail;
@@ -171,7 +183,7 @@ typedef struct Rolled { double since; Work *branch; struct Rolled *next; } Rolle
 /* What a node has of a transaction. */
 typedef struct Place {
   int64_t tx;
-  int32_t node;
+  int32_t node, asked; /* asked: requests that a provider has not worked off */
   RunningMachine *actor;
   Work *prepared, *open;
   struct Record *records, *last_record; /* what its log holds of the transaction */
@@ -268,6 +280,24 @@ typedef struct {
   Flush *head, *tail;
 } Disk;
 
+/* simtx.simulator.provider: a provider outside, what it knows of a request, and a request with what is to happen to it next. */
+enum { DONES, REFUSALS, UNKNOWNS, LIMITED, QUERIES, COUNTS }; /* requests by how they have ended, and questions about them */
+enum { PENDING = 1, SAID_DONE, SAID_REFUSED };
+enum { AGAIN, PERFORM, ANSWERED, SILENT, FAIL, TOLD, NOTE, ADOPT };
+typedef struct {
+  double silent, timeouts_done, timeout, factor, rate, burst, retry_after, idempotency, tokens, refilled;
+  int64_t counts[COUNTS];
+  int32_t exists, up, latency, chance, status_query, limited, remembers, unused; /* latency, chance: streams */
+} Provider;
+typedef struct Known { int64_t tx; int32_t key, answer, template, noted; double since; struct Known *next; } Known; /* template: whose rows go with the answer */
+typedef struct ProviderCall {
+  Work *work; /* what waits for it; NULL: nothing */
+  int64_t tx;
+  double since, back;
+  int32_t step, node, template, about, answer, branch;
+  struct ProviderCall *next;
+} ProviderCall;
+
 typedef struct {
   int32_t initial, jitter, has_store, serializable, prepared, open, owners; uint32_t generation;
   double lock_timeout, retention, rotate_at, locks_held, timer_factor;
@@ -276,7 +306,7 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t at_commit, works_inside, rows, held, keeps_horizon, outbox_lock, up, paused, outage, own_first, own_last, wait_first, wait_last;
+  int32_t expired, at_commit, works_inside, rows, held, keeps_horizon, outbox_lock, up, paused, outage, own_first, own_last, wait_first, wait_last;
   double lazy_flush;
   Work *first_prepared, *last_prepared;
   Ending *first_ending, *last_ending;
@@ -294,6 +324,7 @@ typedef struct {
   Aim aim[AIMS];
   int32_t aims;
   Work *first_stalled, *last_stalled; /* for the end of an outage of the store */
+  Provider provider;
 } Node;
 
 typedef struct {
@@ -304,8 +335,8 @@ typedef struct {
 
 typedef struct Call { int64_t tx; int32_t attempt, entry, asked_at; struct Call *next; } Call;
 
-/* A page of plans: 1,024 transactions. */
-enum { PAGE = 1024 };
+/* A page of plans: 1,024 transactions. Python makes up to so many pages at once, if it knows that they will come. */
+enum { PAGE = 1024, AHEAD = 16 };
 typedef struct { double *amounts; int32_t *keys; uint8_t *shapes; } Page;
 
 typedef struct {
@@ -333,13 +364,16 @@ typedef struct {
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
   int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
-  int32_t has_breakers, threshold;
+  int32_t has_breakers, threshold, has_budget, deadline_travels;
+  int64_t suppressed; /* requests that the budget of all clients has prevented */
   int64_t held_back; /* messages that a breaker did not let go */
   int64_t handled; /* events of machines */
   int64_t memory, memory_limit; /* bytes that were taken, and that may be, 0: as many as there are */
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   uint64_t behind[STEPS]; /* steps that come after each */
+  uint64_t retriable;      /* steps that may not be refused */
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout, cooldown, factor_step;
+  double budget_ratio, budget_burst, budget_saved; /* simtx.protocols.policies.RetryBudget */
 } Head;
 
 /* What was learned of the machines: it outlives an engine, and goes to the next one that plays the same scenario under the same strategy. */
@@ -387,6 +421,7 @@ struct Engine {
   Calls calls;
   Entry *heap;
   int64_t entries, heap_room;
+  Generators generators;
   Stream stream[STREAMS];
   int32_t streams;
   Counts **counts, *free_counts, nobody, scratch;
@@ -445,9 +480,12 @@ struct Engine {
   uint8_t *vote; /* by transaction and voter: what is durable in the vote store, 0: nothing */
   int64_t vote_room;
   int32_t votes_up;
+  ProviderCall *free_asked;
+  Known **known, *known_slab; /* by key, in `known_room` lists, a power of two */
+  int64_t knowns, known_room;
   void **slabs;
   int32_t slab_count, slab_room;
-  double arrival[PAGE];
+  double arrival[AHEAD * PAGE];
   double factor[PAGE]; /* a piece of the common factor */
   int64_t factor_piece;
   int32_t arrival_at, arrival_count;

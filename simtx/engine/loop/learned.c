@@ -101,6 +101,17 @@ EXPORT int engine_transition(Engine *E, int state, int event, int next, int star
   return E->learned.transitions++;
 }
 
+/* How many transitions were taken once, twice and never in this run. */
+EXPORT void engine_rare(Engine *E, int32_t *once, int32_t *twice, int32_t *never) {
+  *once = *twice = *never = 0;
+  for (int i = 0; i < E->learned.transitions; i++) {
+    int64_t taken = E->learned.transition[i].taken;
+    *once += taken == 1;
+    *twice += taken == 2;
+    *never += taken == 0;
+  }
+}
+
 EXPORT int64_t engine_taken(Engine *E, int transition) { return E->learned.transition[transition].taken; }
 
 EXPORT int engine_operation(Engine *E, int kind, int key, int amount, int has_low, double low, int has_high, double high) {

@@ -56,6 +56,7 @@
 #include "branches.c"
 
 #include "node.c"
+#include "provider.c"
 #include "broker.c"
 #include "votes.c"
 #include "relay.c"
@@ -149,6 +150,7 @@ static int run(Engine *E) {
       break;
     case HOST_DONE: host_done(E, entry.thing, entry.number); break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;
+    case PROVIDED: go_on_asked(E, entry.thing); break;
     default: fail(E, 7);
     }
   }

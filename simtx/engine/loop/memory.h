@@ -75,6 +75,7 @@ MAKE_POOL(Parcel, parcel, next)
 MAKE_POOL(Seen, seen, next)
 MAKE_POOL(Ballot, ballot, next)
 MAKE_POOL(InLine, in_line, next)
+MAKE_POOL(ProviderCall, asked, next)
 
 static Work *new_work(Engine *E) {
   if (!E->free_work) {

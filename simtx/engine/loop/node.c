@@ -18,7 +18,7 @@ static RunningMachine *spawn(Engine *E, int64_t tx, int node) {
   actor->timers = 0;
   actor->phase = IDLE;
   actor->alive = 1;
-  actor->is_relay = actor->lazy = actor->turns = actor->turned = 0;
+  actor->is_relay = actor->lazy = actor->turns = actor->turned = actor->undated = 0;
   actor->head = actor->tail = NULL;
   actor->work = NULL;
   for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
@@ -162,18 +162,18 @@ static void submit_made(Engine *E, Work *work) {
   if (!submit(E, work, demand)) drop(E, work, FAILURE);
 }
 
-static void submit_work(Engine *E, RunningMachine *actor, int number) {
+static Work *make_work(Engine *E, int number, int node, int64_t tx) {
   Template *template = &E->learned.template[number];
   Work *work = new_work(E);
-  work->actor = actor;
-  work->gen = actor->gen;
+  work->actor = NULL;
+  work->gen = 0;
   work->template = number;
-  work->node = actor->node;
-  work->tx = actor->tx;
+  work->node = node;
+  work->tx = tx;
   work->refs = 1;
   work->epoch = -1;
   work->status = DONE;
-  work->forced = work->row = work->tombstone = work->no_operations = work->ended = 0;
+  work->forced = work->row = work->tombstone = work->no_operations = work->ended = work->refusing = 0;
   work->changes = work->keys = 0;
   work->locked_from = work->since = work->prepared_since = 0.0;
   work->wait_since = work->inside = -1.0;
@@ -184,6 +184,13 @@ static void submit_work(Engine *E, RunningMachine *actor, int number) {
   work->seen = work->scanned = 0;
   work->steps = 0;
   for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
+  return work;
+}
+
+static void submit_work(Engine *E, RunningMachine *actor, int number) {
+  Work *work = make_work(E, number, actor->node, actor->tx);
+  work->actor = actor;
+  work->gen = actor->gen;
   actor->work = work;
   submit_made(E, work);
 }
@@ -283,6 +290,12 @@ static int second_phase(Engine *E, RunningMachine *actor, int commit, int forced
 }
 
 static void call_back(Engine *E, Flush *flush) {
+  if (flush->what == NOTED) {
+    ProviderCall *asked = flush->asked;
+    free_flush(E, flush);
+    go_on_asked(E, asked);
+    return;
+  }
   RunningMachine *actor = flush->actor;
   Work *work = flush->work;
   int what = flush->what, commit = !flush->forced_rollback;

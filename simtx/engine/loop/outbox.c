@@ -11,16 +11,6 @@ static int writes(Engine *E, Work *work) {
   return 0;
 }
 
-static void begin_work(Node *node, Work *work) {
-  work->begun = 1;
-  work->ticket = node->next_row;
-  work->begun_next = NULL;
-  work->begun_before = node->last_begun;
-  if (node->last_begun) node->last_begun->begun_next = work;
-  else node->first_begun = work;
-  node->last_begun = work;
-}
-
 /* It is over, or is a branch from here on. */
 static void leave_begun(Node *node, Work *work) {
   if (!work->begun) return;
@@ -29,6 +19,17 @@ static void leave_begun(Node *node, Work *work) {
   else node->first_begun = work->begun_next;
   if (work->begun_next) work->begun_next->begun_before = work->begun_before;
   else node->last_begun = work->begun_before;
+}
+
+static void begin_work(Node *node, Work *work) {
+  leave_begun(node, work); /* it may begin once more: when its provider has answered */
+  work->begun = 1;
+  work->ticket = node->next_row;
+  work->begun_next = NULL;
+  work->begun_before = node->last_begun;
+  if (node->last_begun) node->last_begun->begun_next = work;
+  else node->first_begun = work;
+  node->last_begun = work;
 }
 
 /* Rows of local transactions from this number on are not to be read yet: one that has begun before them is under way. */
@@ -47,8 +48,8 @@ static int64_t horizon_of(Engine *E, int number) {
   return horizon;
 }
 
-/* A worker begins on it, and its outbox rows, if it will have any, are numbered. */
-static void begin_rows(Engine *E, Work *work) {
+/* It begins, and its outbox rows, if it will have any, are numbered. */
+static void number_rows(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   int rows = template->accepted_rows > template->refused_rows ? template->accepted_rows : template->refused_rows;
@@ -57,6 +58,11 @@ static void begin_rows(Engine *E, Work *work) {
     work->number = node->next_row;
     node->next_row += rows;
   }
+}
+
+/* Likewise, when a worker begins on it; with a provider, its own local transaction begins when that has answered. */
+static void begin_rows(Engine *E, Work *work) {
+  if (!E->node[work->node].provider.exists) number_rows(E, work);
 }
 
 /* A row is visible from now on, in the order of its number. */
@@ -73,8 +79,7 @@ static void show_row(Node *node, Row *row) {
 }
 
 /* The outbox rows of a local transaction appear, in the order of their numbers, and the relay is woken if the strategy wants it. */
-static void commit_rows(Engine *E, Work *work, int refused) {
-  Template *template = &E->learned.template[work->template];
+static void show_rows(Engine *E, Work *work, Template *template, int refused) {
   Node *node = &E->node[work->node];
   int count = refused ? template->refused_rows : template->accepted_rows;
   if (!count) return;
@@ -84,14 +89,23 @@ static void commit_rows(Engine *E, Work *work, int refused) {
     node->next_row += count;
   }
   for (int i = 0; i < count; i++) {
-    int32_t event = refused ? template->refused_row[i] : template->accepted_row[i];
-    int32_t claim = event < E->learned.claim_room ? E->learned.claim[event] - 1 : -1;
-    if (claim >= 0 && E->claims && record(E, work->tx)) E->claims[work->tx].step[claim / STEPS] |= 1ull << claim % STEPS;
     Row *row = new_row(E);
     *row = (Row){number + i, number, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], NOBODY, 0.0, NULL, NULL, NULL};
     show_row(node, row);
   }
   if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, node->relay.actor, (int64_t)work->node << 32 | node->relay.actor->gen);
+}
+
+/* Likewise of one that has committed: what its events say is kept. */
+static void commit_rows(Engine *E, Work *work, int refused) {
+  Template *template = &E->learned.template[work->template];
+  int count = refused ? template->refused_rows : template->accepted_rows;
+  for (int i = 0; i < count; i++) {
+    int32_t event = refused ? template->refused_row[i] : template->accepted_row[i];
+    int32_t claim = event < E->learned.claim_room ? E->learned.claim[event] - 1 : -1;
+    if (claim >= 0 && E->claims && record(E, work->tx)) E->claims[work->tx].step[claim / STEPS] |= 1ull << claim % STEPS;
+  }
+  show_rows(E, work, template, refused);
 }
 
 static void mark_row(Engine *E, Node *node, Row *row) {

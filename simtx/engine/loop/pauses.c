@@ -22,6 +22,8 @@ static void let_publication(Engine *E, Publication *publication);
 static void tell_producer(Engine *E, RunningMachine *actor, uint32_t gen, int64_t tx, int done, int32_t event);
 
 static void takes_its_time(Engine *E, Process *process, Waiting what);
+static void go_on_asked(Engine *E, ProviderCall *asked);
+static void let_asked(Engine *E, ProviderCall *asked);
 
 /* Whether a node is on a host; then what comes in waits for its process. */
 #define takes_time(E, number, ...) ((E)->process[number].host && (takes_its_time(E, &(E)->process[number], __VA_ARGS__), 1))
@@ -51,6 +53,7 @@ static void drop_waiting(Engine *E, int number) {
     if (one->kind == RING) free_token(E, one->thing);
     if (one->kind == SERVED || one->kind == WORKED) let_work(E, one->thing);
     if (one->kind == LEAVE) let_publication(E, one->thing);
+    if (one->kind == PROVIDED) let_asked(E, one->thing);
     free_waiting(E, one);
   }
 }
@@ -84,6 +87,7 @@ static void handle_waiting(Engine *E, Waiting *one) {
     let_publication(E, one->thing);
     break;
   case CONFIRM: tell_producer(E, one->thing, one->gen, one->tx, (int)one->number, one->event); break;
+  case PROVIDED: go_on_asked(E, one->thing); break;
   case TELL: {
     RunningMachine *actor = one->thing;
     if (!actor->alive || actor->gen != one->gen) break;

@@ -42,7 +42,7 @@ static Place *have_place(Engine *E, int64_t tx, int node) {
 
 static void drop_place(Engine *E, int64_t tx, int node) {
   Place *place = find_place(E, tx, node);
-  if (!place || place->actor || place->prepared || place->open || place->records || place->flying || place->head || place->line) return;
+  if (!place || place->actor || place->prepared || place->open || place->records || place->flying || place->head || place->line || place->asked) return;
   uint64_t mask = (uint64_t)E->place_room - 1, hole = (uint64_t)(place - E->place), at = hole;
   for (;;) { /* move back what would not be found behind the hole */
     at = (at + 1) & mask;

@@ -30,7 +30,7 @@ static void lockable_rows(Engine *E, Work *work) {
   Node *node = &E->node[work->node];
   Work *branch = open_of(E, work->tx, work->node);
   work->keys = 0;
-  int count = work->no_operations ? 0 : template->count;
+  int count = work->no_operations || work->refusing ? 0 : template->count;
   for (int i = 0; i < count; i++) {
     Operation *operation = &E->learned.operation[template->operations + i];
     if (!(operation->kind == ADD || operation->kind == SET || (operation->kind == READ && node->serializable))) continue;

@@ -1,13 +1,13 @@
 /* What Python samples and counts: simtx.simulator.sampler, simtx.simulator.counted. */
 
 /* Pool, disk and store of a node: what simtx.simulator.counted reads. */
-typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, rows, held, unused; Station waiting, served, waits; } Figures;
+typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, rows, held, expired; Station waiting, served, waits; } Figures;
 EXPORT int engine_figures_size(void) { return (int)sizeof(Figures); }
 EXPORT void engine_figures(Engine *E, int number, Figures *figures) {
   Node *node = &E->node[number];
   Pool *pool = &node->pool;
   *figures = (Figures){pool->busy_time, pool->work, pool->since, node->disk.busy_time, node->locks_held, node->locks_taken, node->lock_queue,
-                       pool->workers - pool->free, pool->waiting_count, node->prepared, node->rows, node->held, 0, pool->waiting, pool->served, node->lock_waits};
+                       pool->workers - pool->free, pool->waiting_count, node->prepared, node->rows, node->held, node->expired, pool->waiting, pool->served, node->lock_waits};
 }
 /* Samples of the timeline: simtx.simulator.sampler. Python takes some, too, and fetches those that were taken here before. */
 

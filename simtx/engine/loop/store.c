@@ -34,6 +34,7 @@ static int play_operations(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   int count = work->no_operations ? 0 : template->count;
+  if (work->refusing && !work->no_operations) return 0;
   for (int i = 0; i < count; i++) {
     Operation *operation = &E->learned.operation[template->operations + i];
     if (operation->kind == REFUSE) return 0;
@@ -250,7 +251,8 @@ static void work_on(Engine *E, Work *work) {
 /* It refuses before it looks at any row, so that it needs no lock. */
 static int refuses(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
-  return !work->no_operations && template->count && !template->serial && E->learned.operation[template->operations].kind == REFUSE;
+  if (work->no_operations || template->serial) return 0;
+  return work->refusing || (template->count && E->learned.operation[template->operations].kind == REFUSE);
 }
 
 static void run_work(Engine *E, Work *work) {

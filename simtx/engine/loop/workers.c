@@ -3,6 +3,20 @@
 static void run_work(Engine *E, Work *work);
 static void begin_rows(Engine *E, Work *work);
 static void work_on(Engine *E, Work *work);
+static void provide(Engine *E, Work *work);
+
+/* Whether a worker is to begin with this: 0 if it may still be refused, and the deadline of the client is over. It is refused then. `Node.wanted` in Python. */
+static int wanted(Engine *E, Work *work) {
+  Transaction *T = record(E, work->tx);
+  Template *template = &E->learned.template[work->template];
+  int is_transact = template->type == TRANSACT;
+  if (!E->head.deadline_travels || !T || T->answer || (work->actor && work->actor->undated) || !template->steps || (is_transact && template->compensation)) return 1;
+  if (E->head.now <= T->arrival + E->head.deadline || (is_transact && work->steps & E->head.retriable)) return 1;
+  work->refusing = 1;
+  if (work->inside > 0) work->inside = 0.0;
+  E->node[work->node].expired++;
+  return 0;
+}
 
 static void served(Engine *E, Work *work) {
   if (work->epoch != E->node[work->node].pool.epoch) return;
@@ -18,6 +32,7 @@ static void served(Engine *E, Work *work) {
 static void run_served(Engine *E, Work *work) {
   if (work->epoch != E->node[work->node].pool.epoch) return;
   if (wait(E, work->node, (Waiting){.kind = SERVED, .thing = work})) hold_work(work);
+  else if (E->node[work->node].provider.exists && !work->refusing) provide(E, work);
   else run_work(E, work);
 }
 
@@ -58,6 +73,7 @@ static int submit(Engine *E, Work *work, double demand) {
     pool->free--;
     work->epoch = pool->epoch;
     begin_rows(E, work);
+    if (!wanted(E, work)) demand = 0.0;
     work->since = now;
     enter(&pool->served, now);
     pool->work += demand * pool->factor;
@@ -92,6 +108,7 @@ static void release_worker(Engine *E, Work *work) {
     pool->waiting_count--;
     following->epoch = pool->epoch;
     begin_rows(E, following);
+    if (!wanted(E, following)) following->demand = 0.0;
     leave(&pool->waiting, now, following->since);
     following->since = now;
     enter(&pool->served, now);
