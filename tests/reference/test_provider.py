@@ -135,31 +135,43 @@ def test_whoever_is_remembered_does_nothing_twice(strategy: str, at: str, memory
     nothing_twice(run)
 
 
-def killed(monkeypatch: pytest.MonkeyPatch, scenario: Scenario, *moments: float) -> Run:
-    """A run whose provider is killed at these times."""
+def killed(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> Run:
+    """A run whose provider is killed while it works on something."""
     play = Launcher.play
 
-    async def with_kills(self: Launcher) -> list[int]:
-        async def kill(moment: float) -> None:
-            await asyncio.sleep(moment)
+    async def with_kill(self: Launcher) -> list[int]:
+        async def kill() -> None:
+            while not ((await self.ask("s1.provider", 5.0, do="state")) or {}).get("working"):
+                await asyncio.sleep(0.01)
             self.children["s1.provider"].kill()
 
-        kills = [asyncio.create_task(kill(moment)) for moment in moments]
+        killing = asyncio.create_task(kill())
         left = await play(self)
-        await asyncio.gather(*kills)
+        assert killing.done()
         return left
 
-    monkeypatch.setattr(Launcher, "play", with_kills)
+    monkeypatch.setattr(Launcher, "play", with_kill)
     return simtx.execute(scenario, "saga")
 
 
 def test_a_provider_that_is_killed_knows_what_it_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that it had not carried out are lost, answers of others, too; they are repeated, and nothing is done twice."""
-    run = killed(monkeypatch, paying(24, latency="200ms", idempotency="24h"), 0.5, 0.9)
-    killings = [entry for entry in run.trace if entry.kind == "crash"]
-    assert killings
-    assert {(entry.node, entry.detail) for entry in killings} == {("s1", "s1.provider")}
+    run = killed(monkeypatch, paying(24, latency="200ms", idempotency="24h"))
+    assert [(one.node, one.detail) for one in run.trace if one.kind == "crash"] == [("s1", "s1.provider")]
     assert run.summary.unknown_outcomes > 0
+    nothing_twice(run)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("memory", ["key", "query"])
+def test_a_service_that_is_killed_while_it_waits_does_nothing_twice(memory: str) -> None:
+    """Its requests go on without it; with a limit, too, at which all of them come again at once behind the crash."""
+    crash = {"kind": "crash", "node": "s1", "at": "500ms", "duration": "100ms"}
+    limit = {"rate_limit": "20/s", "burst": 2, "retry_after": "100ms"}
+    run = simtx.execute(paying(24, latency="200ms", faults=[crash], **limit, **MEMORIES[memory]), "saga")
+    assert run.summary.rate_limited > 0
+    asked = [entry for entry in run.trace if entry.kind == "call" and entry.name == "query"]
+    assert bool(asked) == (memory == "query")
     nothing_twice(run)
 
 
