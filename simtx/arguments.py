@@ -5,10 +5,12 @@ Without this, a wrong argument travels on until something far away fails, or, wo
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
@@ -54,6 +56,31 @@ def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def named(function: Callable[P, R]) -> Callable[P, R]:
     """A function of whose arguments only the names are checked here: the values are checked where they are read."""
     return checked()(function)
+
+
+def with_fields(kind: type, *, but: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that shows the fields of a dataclass as arguments of its own, in its signature and its documentation; its last parameter takes them by name.
+
+    Args:
+        kind: The dataclass. The documentation of its fields takes the place of the line that says to see there, as in ``options: See `Scope`.``
+        but: The last field, which is none of the arguments.
+    """
+
+    def wrapped(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        *own, last = signature.parameters.values()
+        own += [
+            inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
+            for one in dataclasses.fields(kind)
+            if one.name != but
+        ]
+        vars(function)["__signature__"] = signature.replace(parameters=own)
+        said = (kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+        said = re.split(rf"\n +{but}: ", said)[0].strip()
+        function.__doc__ = (function.__doc__ or "").replace(f"{last.name}: See `{kind.__name__}`.", said)
+        return function
+
+    return wrapped
 
 
 def _misfit(name: str, signature: inspect.Signature, options: Mapping[str, Any], error: TypeError) -> ScenarioError:

@@ -12,6 +12,22 @@ from simtx.errors import ScenarioError
 T = TypeVar("T")
 
 
+def aligned(rows: Sequence[Sequence[str]], *, indent: str = "", right: int | None = None) -> list[str]:
+    """Rows of a table as lines for a terminal, in which the cells of a column stand below each other.
+
+    Args:
+        rows: Cells of each row.
+        indent: What each line begins with.
+        right: The first column whose cells stand at its right end; None: all stand at the left.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust if right is None or place < right else str.rjust for place in range(len(widths))]
+    return [
+        indent + "  ".join(side(cell, width) for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 class UnknownName(ScenarioError, KeyError):
     """There is nothing of this name; also a `KeyError`, as of any mapping."""
 
@@ -61,9 +77,7 @@ class Listing(Mapping[str, T], Generic[T]):
 
     def __str__(self) -> str:
         lines = [self._heads, *((name, *cells) for name, cells in self._rows.items())]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self._heads))]
-        table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join([*(line.rstrip() for line in table), *(["", self._foot] if self._foot else [])])
+        return "\n".join([*aligned(lines), *(["", self._foot] if self._foot else [])])
 
     __repr__ = __str__
 

@@ -16,6 +16,8 @@ import pytest
 
 import simtx
 from simtx import Backoff, BreakerPolicy, Outbox, Policies, ScenarioError, SimtxError
+from simtx.checker.protocols.scope import Scope, ScopeOptions
+from simtx.experiments.sweep.sweep import Options
 from simtx.protocols.derived import CopyRule
 
 NONSENSE: list[Any] = [None, 5, -1, 2.5, math.nan, "nonsense", "", [1], {"a": 1}, (), True, object(), print, int, b"x"]
@@ -194,6 +196,22 @@ def test_every_option_of_the_policies_is_checked() -> None:
             for wrong in ("1s", -1, math.nan, object()):
                 with pytest.raises(ScenarioError, match=f"^{kind.__name__}: {field.name}: must be "):
                     kind(**{field.name: wrong})
+
+
+def test_every_field_of_a_scope_is_an_argument_of_verify() -> None:
+    """With its default and its documentation, for people and for type checkers."""
+    given = inspect.signature(simtx.verify).parameters
+    fields = {field.name: field.default for field in dataclasses.fields(Scope) if field.name != "steps"}
+    assert {name: given[name].default for name in fields} == fields
+    assert set(ScopeOptions.__annotations__) == set(fields)
+    assert "crashes: Crashes of any node" in (simtx.verify.__doc__ or "")
+    with pytest.raises(ScenarioError, match="did you mean 'crashes'"):
+        simtx.verify("2pc", crashs=1)  # type: ignore[call-arg]
+
+
+def test_type_checkers_know_every_option_of_a_sweep() -> None:
+    given = set(inspect.signature(simtx.sweep).parameters)
+    assert set(Options.__annotations__) == given - {"scenario", "over", "strategies", "dry_run"}
 
 
 def test_a_strategy_of_the_command_line_is_checked_the_same_way() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption, SeedOption
+from simtx.cli.common import ChangeOption, JsonOption, SeedOption, StrategiesArgument
 
 
 def alerts(
@@ -15,10 +15,7 @@ def alerts(
         str | None,
         typer.Argument(help="A built-in scenario, a TOML file, or a run that was saved; not with --prometheus."),
     ] = None,
-    strategies: Annotated[
-        list[str] | None,
-        typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
-    ] = None,
+    strategies: StrategiesArgument = None,
     rules: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Rules of your own, a TOML file; default: those that are built in."),
@@ -42,7 +39,7 @@ def alerts(
     from simtx.alerts import prometheus as rule_file
     from simtx.alerts import read_rules
     from simtx.alerts.rules import DEFAULT
-    from simtx.cli.common import draw, drawable, load, print_json
+    from simtx.cli.common import draw_out, drawable, load, print_json
     from simtx.errors import ScenarioError
     from simtx.experiments.compare import DEFAULT as PLAIN
     from simtx.experiments.compare import labelled
@@ -83,11 +80,6 @@ def alerts(
         print_json({"scenario": runs[0].scenario.name, "runs": [one.to_dict() for one in found]})
     else:
         typer.echo("\n\n".join(str(one) for one in found))
-    if out is not None:
-        import matplotlib as mpl
-
-        mpl.use("agg")
-        draw(found[0].plot(), out, "--out")
-        typer.echo(f"written: {out}", err=json)
+    draw_out(found[0].plot, out, json=json)
     if any(one.unnoticed for one in found):
         raise typer.Exit(1)

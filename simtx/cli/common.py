@@ -25,16 +25,23 @@ if TYPE_CHECKING:
     from simtx.experiments.work import Outcome
     from simtx.scenario import Scenario
     from simtx.scenario.provenance import Provenance
+    from simtx.validation.crash_matrix import CrashMatrix
+    from simtx.validation.soak import Soak
 
 
 ChangeOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
 ]
+ScenarioArgument: TypeAlias = Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")]
 StrategyArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
         help="2pc, paxos-commit, cornus, saga, tcc, outbox, choreography or dual-write; options as in '2pc:work=before'."
     ),
+]
+StrategiesArgument: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
 ]
 StoreOption: TypeAlias = Annotated[
     str,
@@ -52,6 +59,9 @@ EngineOption: TypeAlias = Annotated[
 ]
 SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of all random streams.")]
 WorkersOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")]
+PictureOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--out", metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -321,6 +331,32 @@ def draw(picture: Figure | Axes, path: Path, option: str) -> None:
             figure.savefig(path, bbox_inches="tight")
     except OSError as error:
         raise ScenarioError(f"cannot draw into '{path}': {error.strerror or error}", option) from None
+
+
+def draw_out(plot: Callable[[], Figure | Axes], out: Path | None, *, json: bool) -> None:
+    """Draw what ``--out`` asks for, if it does, and say where; beside a JSON document on standard error."""
+    if out is not None:
+        import matplotlib as mpl
+
+        mpl.use("agg")
+        draw(plot(), out, "--out")
+        typer.echo(f"written: {out}", err=json)
+
+
+def conclude(result: CrashMatrix | Soak, *, json: bool) -> None:
+    """Print the result of a check, and end as it did.
+
+    Raises:
+        Exit: It was interrupted (130), or something is violated (1).
+    """
+    if json:
+        print_json(result.as_dict())
+    else:
+        typer.echo(result.text)
+    if result.interrupted:
+        raise typer.Exit(130)
+    if not result.ok:
+        raise typer.Exit(1)
 
 
 def echo_verdict(good: bool | None, text: str) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, SeedOption, WorkersOption
+from simtx.cli.common import (
+    ChangeOption,
+    EngineOption,
+    JsonOption,
+    ScenarioArgument,
+    SeedOption,
+    StrategiesArgument,
+    WorkersOption,
+)
 from simtx.errors import ScenarioError, SimtxError
 
 if TYPE_CHECKING:
@@ -17,11 +25,8 @@ if TYPE_CHECKING:
 
 
 def compare(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
-    strategies: Annotated[
-        list[str] | None,
-        typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
-    ] = None,
+    scenario: ScenarioArgument,
+    strategies: StrategiesArgument = None,
     replications: Annotated[
         int | None, typer.Option(min=1, help="Runs of each strategy; default: 20, or at most 200 with --until.")
     ] = None,

@@ -32,7 +32,7 @@ def crash_matrix(
     Ends with 0 when nothing is violated, and with 1 when something is. The losses of a dual write are expected, and counted. Ctrl-C ends
     every process and shows what was found until then (130).
     """
-    from simtx.cli.common import print_json
+    from simtx.cli.common import conclude
     from simtx.validation.crash_matrix import crash_matrix as search
 
     matrix = search(
@@ -46,11 +46,4 @@ def crash_matrix(
         keep=keep,
         progress=False if json else None,
     )
-    if json:
-        print_json(matrix.as_dict())
-    else:
-        typer.echo(matrix.text)
-    if matrix.interrupted:
-        raise typer.Exit(130)
-    if not matrix.ok:
-        raise typer.Exit(1)
+    conclude(matrix, json=json)

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, ChangeOption, JsonOption, StoreOption, StrategyArgument
+from simtx.cli.common import BrokerOption, ChangeOption, JsonOption, ScenarioArgument, StoreOption, StrategyArgument
 from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, listed, show
 
 
 def execute(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    scenario: ScenarioArgument,
     strategy: StrategyArgument,
     store: StoreOption = "sqlite",
     broker: BrokerOption = "embedded",

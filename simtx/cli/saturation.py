@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption
+from simtx.cli.common import (
+    ChangeOption,
+    EngineOption,
+    JsonOption,
+    PictureOption,
+    ScenarioArgument,
+    SeedOption,
+    StrategiesArgument,
+)
 
 
 def saturation(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
-    strategies: Annotated[
-        list[str] | None,
-        typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
-    ] = None,
+    scenario: ScenarioArgument,
+    strategies: StrategiesArgument = None,
     replications: Annotated[int, typer.Option(min=2, help="Runs of each number of users.")] = 5,
     transactions: Annotated[int, typer.Option(min=100, help="Transactions of each run at least.")] = 2_000,
     most_users: Annotated[int, typer.Option(min=1, help="Where the search ends at the latest.")] = 4096,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    seed: SeedOption = 1,
     change: ChangeOption = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
-    ] = None,
+    out: PictureOption = None,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -35,7 +38,7 @@ def saturation(
     json: JsonOption = False,
 ) -> None:
     """Search the highest throughput that a scenario sustains under each strategy, with intervals."""
-    from simtx.cli.common import draw, drawable, go_on, load, played_by, print_json
+    from simtx.cli.common import draw_out, drawable, go_on, load, played_by, print_json
     from simtx.experiments.compare import DEFAULT
     from simtx.experiments.saturation import saturation as search
 
@@ -63,9 +66,4 @@ def saturation(
         print_json(found.to_dict())
     else:
         typer.echo(str(found))
-    if out is not None:
-        import matplotlib as mpl
-
-        mpl.use("agg")
-        draw(found.plot(), out, "--out")
-        typer.echo(f"written: {out}", err=json)
+    draw_out(found.plot, out, json=json)

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, SeedOption, WorkersOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, ScenarioArgument, SeedOption, WorkersOption
 
 
 def sensitivity(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    scenario: ScenarioArgument,
     strategies: Annotated[list[str], typer.Argument(help="One strategy, or two that are compared.")],
     metric: Annotated[str, typer.Option(help="The figure that is looked at.")] = "latency_p99_ms",
     factor: Annotated[

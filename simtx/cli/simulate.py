@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, SeedOption, StrategyArgument
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, ScenarioArgument, SeedOption, StrategyArgument
 from simtx.cli.results import (
     EventsOption,
     SpansOption,
@@ -22,7 +22,7 @@ from simtx.cli.results import (
 
 
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    scenario: ScenarioArgument,
     strategy: StrategyArgument,
     seed: SeedOption = 1,
     replication: Annotated[int, typer.Option(min=0, help="Replication under that seed.")] = 0,

@@ -27,7 +27,7 @@ def soak(
 
     Ends with 0 when nothing is violated, and with 1 when something is. Ctrl-C ends every process and shows what was found until then (130).
     """
-    from simtx.cli.common import print_json
+    from simtx.cli.common import conclude
     from simtx.validation.soak import soak as run
 
     result = run(
@@ -41,11 +41,4 @@ def soak(
         keep=keep,
         progress=False if json else None,
     )
-    if json:
-        print_json(result.as_dict())
-    else:
-        typer.echo(result.text)
-    if result.interrupted:
-        raise typer.Exit(130)
-    if not result.ok:
-        raise typer.Exit(1)
+    conclude(result, json=json)

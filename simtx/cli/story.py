@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simtx.cli.common import EngineOption, JsonOption, SeedOption
+from simtx.cli.common import EngineOption, JsonOption, PictureOption, SeedOption
 
 
 def story(
     name: Annotated[str | None, typer.Argument(help="Name of the story; without one, all are listed.")] = None,
     seed: SeedOption = 1,
-    out: Annotated[
-        Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
-    ] = None,
+    out: PictureOption = None,
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Play a failure story: a table, its lesson, and what the runs show. Exit code 1: the runs do not show what the story says."""
     import simtx
-    from simtx.cli.common import draw, drawable, played_by, print_json
+    from simtx.cli.common import draw_out, drawable, played_by, print_json
     from simtx.errors import ScenarioError
 
     if name is None:
@@ -62,11 +59,6 @@ def story(
         )
     else:
         typer.echo(str(told))
-    if out is not None:
-        import matplotlib as mpl
-
-        mpl.use("agg")
-        draw(told.plot(), out, "--out")
-        typer.echo(f"written: {out}", err=json)
+    draw_out(told.plot, out, json=json)
     if not told.holds:
         raise typer.Exit(1)

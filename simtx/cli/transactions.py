@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from simtx.cli.common import JsonOption
+from simtx.listing import aligned
 from simtx.printable import printable
 
 if TYPE_CHECKING:
@@ -68,38 +69,33 @@ def list_(
         raise typer.Exit(1)
 
 
-@transactions.command("retry")
-def retry(
-    folder: Folder,
-    tx: Transaction,
-    reason: Reason,
-    operator: Operator = None,
-    node: Node = None,
-    store: Store = None,
-    broker: Broker = None,
-    trust: Trust = False,
-    patience: Patience = 30.0,
-    json: JsonOption = False,
-) -> None:
-    """Try again, or ask the coordinator again; ends with 1 if the transaction is still open then."""
-    _act(folder, tx, "retry", reason, operator, node, None, False, store, broker, trust, patience, json)
+def _simple(kind: Kind) -> Callable[..., None]:
+    """The command for an intervention that needs no more than a reason."""
+
+    def command(
+        folder: Folder,
+        tx: Transaction,
+        reason: Reason,
+        operator: Operator = None,
+        node: Node = None,
+        store: Store = None,
+        broker: Broker = None,
+        trust: Trust = False,
+        patience: Patience = 30.0,
+        json: JsonOption = False,
+    ) -> None:
+        _act(**{**locals(), "kind": kind})
+
+    return command
 
 
-@transactions.command("skip")
-def skip(
-    folder: Folder,
-    tx: Transaction,
-    reason: Reason,
-    operator: Operator = None,
-    node: Node = None,
-    store: Store = None,
-    broker: Broker = None,
-    trust: Trust = False,
-    patience: Patience = 30.0,
-    json: JsonOption = False,
-) -> None:
-    """Count the step that is stuck as dealt with, and go on; ends with 1 if the transaction is still open then."""
-    _act(folder, tx, "skip", reason, operator, node, None, False, store, broker, trust, patience, json)
+transactions.command(
+    "retry", help="Try again, or ask the coordinator again; ends with 1 if the transaction is still open then."
+)(_simple("retry"))
+transactions.command(
+    "skip",
+    help="Count the step that is stuck as dealt with, and go on; ends with 1 if the transaction is still open then.",
+)(_simple("skip"))
 
 
 @transactions.command("resolve")
@@ -123,43 +119,15 @@ def resolve(
     json: JsonOption = False,
 ) -> None:
     """Count the whole transaction as dealt with by hand, or end a branch; ends with 1 if it is still open then."""
-    decided = None if outcome is None else outcome.value
-    _act(folder, tx, "resolve", reason, operator, node, decided, heuristic, store, broker, trust, patience, json)
+    _act("resolve", **{**locals(), "outcome": None if outcome is None else outcome.value})
 
 
-def _act(
-    folder: Path,
-    tx: str,
-    kind: Kind,
-    reason: str,
-    operator: str | None,
-    node: str | None,
-    outcome: str | None,
-    heuristic: bool,
-    store: str | None,
-    broker: str | None,
-    trust: bool,
-    patience: float,
-    json: bool,
-) -> None:
+def _act(kind: Kind, folder: Path, tx: str, json: bool, **options: Any) -> None:
     """Intervene, and print the result."""
     from simtx.cli.common import print_json
     from simtx.reference.operate import intervene
 
-    act = intervene(
-        folder,
-        int(tx) if tx.isascii() and tx.isdigit() else tx,
-        kind,
-        reason=reason,
-        operator=operator,
-        node=node,
-        outcome=outcome,
-        heuristic=heuristic,
-        store=store,
-        broker=broker,
-        trust=trust,
-        patience=patience,
-    )
+    act = intervene(folder, int(tx) if tx.isascii() and tx.isdigit() else tx, kind, **options)
     if json:
         print_json(_document(act))
     else:
@@ -207,19 +175,16 @@ def _table(rows: list[OpenTransaction]) -> str:
         )
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in (head, *cells)) for column in range(len(head) - 1)]
-    lines = [_line(head, widths)]
-    for row, cell in zip(rows, cells, strict=True):
-        lines.append(_line(cell, widths))
+    first, *below = aligned([head, *cells])
+    width = max(len(line[0]) for line in (head, *cells))
+    lines = [first]
+    for row, line in zip(rows, below, strict=True):
+        lines.append(line)
         if row.locked:
-            lines.append(f"{'':{widths[0]}}  locks {printable(', '.join(row.locked))}")
+            lines.append(f"{'':{width}}  locks {printable(', '.join(row.locked))}")
         if row.branch:
-            lines.append(f"{'':{widths[0]}}  prepared as '{printable(row.branch)}'")
+            lines.append(f"{'':{width}}  prepared as '{printable(row.branch)}'")
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: list[int]) -> str:
-    return "  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)), cells[-1]]).rstrip()
 
 
 def _age(seconds: float) -> str:

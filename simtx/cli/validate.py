@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simtx.cli.common import BrokerOption, EngineOption, JsonOption, StoreOption
+
+if TYPE_CHECKING:
+    from simtx.validation.validate import Validation
+    from simtx.validation.validate_random import RandomValidation
 
 
 def validate(
@@ -65,6 +69,15 @@ def validate(
 
     With --random N the scenarios are drawn by the seed. Ends with 0 when every target is met, and with 1 when one is missed.
     """
+    shared: dict[str, Any] = {
+        "store": store,
+        "broker": broker,
+        "transactions": transactions,
+        "replications": replications,
+        "patience": patience,
+        "seed": seed,
+        "progress": False if json else None,
+    }
     if random is not None:
         given = {
             "SCENARIO": bool(scenario),
@@ -78,18 +91,7 @@ def validate(
             raise typer.BadParameter(
                 f"{', '.join(wrong)} cannot be combined with it: everything is drawn", param_hint="--random"
             )
-        _drawn(
-            random,
-            store=store,
-            broker=broker,
-            transactions=transactions,
-            replications=replications,
-            patience=patience,
-            seed=seed,
-            out=out,
-            engine=engine,
-            json=json,
-        )
+        _drawn(random, out, engine, json, **shared)
         return
     if not scenario or not strategy:
         raise typer.BadParameter(
@@ -98,7 +100,7 @@ def validate(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import engine_named, folder, fresh, played_by, print_json, writing
+    from simtx.cli.common import engine_named, folder, fresh, played_by, writing
     from simtx.cli.common import load as load_scenario
     from simtx.protocols import strategy as resolve
     from simtx.reference.addresses import without_password
@@ -106,99 +108,70 @@ def validate(
     engine_named(engine)  # before anything is made
     chosen = load_scenario(scenario, change or ())
     played = resolve(strategy, chosen.policies)
-    kind = store if "://" not in store else "postgres"
-    target = folder(out or fresh(f"simtx-validate-{chosen.name}-{played.name}-{kind}"))
+    target = folder(out or fresh(f"simtx-validate-{chosen.name}-{played.name}-{_kind(store)}"))
     with writing(target), played_by(engine):
         validation = simtx.validate(
             chosen,
             played,
-            store=store,
-            broker=broker,
             loads=load or (0.25, 0.5, 0.75),
-            transactions=transactions,
-            replications=replications,
-            patience=patience,
             failure=failure,
             saturation=saturation,
-            seed=seed,
             folder=target,
-            progress=False if json else None,
+            **shared,
         )
         mpl.use("agg")
         validation.plot().figure.savefig(target / "validation.png", bbox_inches="tight")
         (target / "validation.txt").write_text(validation.table() + "\n", encoding="utf-8")
-    if json:
-        print_json(
-            {
-                "scenario": chosen.name,
-                "strategy": repr(played),
-                "store": without_password(store),
-                "broker": without_password(broker) if played.uses_broker else None,
-                "provenance": validation.provenance.to_dict(modules=False) if validation.provenance else None,
-                "ok": validation.ok,
-                "rows": validation.frame.to_dict(orient="records"),
-                "disturbed": validation.disturbed.to_dict(orient="records"),
-                "left_out": list(validation.left_out),
-                "folder": str(target),
-            }
-        )
-    else:
-        typer.echo(validation.table())
-        typer.echo(f"written: {target}")
-    if not validation.ok:
-        raise typer.Exit(1)
+    document = {
+        "scenario": chosen.name,
+        "strategy": repr(played),
+        "store": without_password(store),
+        "broker": without_password(broker) if played.uses_broker else None,
+        "provenance": validation.provenance.to_dict(modules=False) if validation.provenance else None,
+        "ok": validation.ok,
+        "rows": validation.frame.to_dict(orient="records"),
+        "disturbed": validation.disturbed.to_dict(orient="records"),
+        "left_out": list(validation.left_out),
+    }
+    _tell(validation, document, target, json)
 
 
-def _drawn(
-    scenarios: int,
-    *,
-    store: str,
-    broker: str,
-    transactions: int,
-    replications: int,
-    patience: float,
-    seed: int,
-    out: Path | None,
-    engine: EngineOption,
-    json: bool,
-) -> None:
+def _drawn(scenarios: int, out: Path | None, engine: str | None, json: bool, **shared: Any) -> None:
     """Judge predictions of drawn scenarios."""
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import engine_named, folder, played_by, print_json, writing
+    from simtx.cli.common import engine_named, folder, played_by, writing
 
     engine_named(engine)  # before anything is made
-    kind = store if "://" not in store else "postgres"
-    target = folder(out or Path(f"simtx-validate-random-{kind}-{seed}"))
+    target = folder(out or Path(f"simtx-validate-random-{_kind(shared['store'])}-{shared['seed']}"))
     with writing(target), played_by(engine):
-        validation = simtx.validate_random(
-            scenarios,
-            store=store,
-            broker=broker,
-            transactions=transactions,
-            replications=replications,
-            patience=patience,
-            seed=seed,
-            folder=target,
-            progress=False if json else None,
-        )
+        validation = simtx.validate_random(scenarios, folder=target, **shared)
         mpl.use("agg")
         validation.plot().figure.savefig(target / "random.png", bbox_inches="tight")
+    document = {
+        "scenarios": scenarios,
+        "seed": shared["seed"],
+        "store": validation.store,
+        "broker": validation.broker,
+        "provenance": validation.provenance.to_dict(modules=False) if validation.provenance else None,
+        "ok": validation.ok,
+        "targets": validation.targets.to_dict(orient="records"),
+        "rows": validation.frame.to_dict(orient="records"),
+    }
+    _tell(validation, document, target, json)
+
+
+def _kind(store: str) -> str:
+    return store if "://" not in store else "postgres"
+
+
+def _tell(validation: Validation | RandomValidation, document: dict[str, Any], target: Path, json: bool) -> None:
+    """Print what has come out, and end with 1 if a target is missed."""
+    from simtx.cli.common import print_json
+
     if json:
-        print_json(
-            {
-                "scenarios": scenarios,
-                "seed": seed,
-                "store": validation.store,
-                "broker": validation.broker,
-                "provenance": validation.provenance.to_dict(modules=False) if validation.provenance else None,
-                "ok": validation.ok,
-                "targets": validation.targets.to_dict(orient="records"),
-                "rows": validation.frame.to_dict(orient="records"),
-                "folder": str(target),
-            }
-        )
+        print_json({**document, "folder": str(target)})
     else:
         typer.echo(validation.table())
         typer.echo(f"written: {target}")

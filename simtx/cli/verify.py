@@ -5,14 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import Annotated, Final
 
 import typer
 
 from simtx.cli.common import EngineOption, JsonOption, StrategyArgument
-
-if TYPE_CHECKING:
-    from simtx.checker.protocols.scope import Isolation, Remembers, Unreadable
 
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
@@ -96,49 +93,16 @@ def verify(
     Ends with 0 when every property holds, and with 1 when one is violated, a limit stopped the exploration, or something that must
     be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
     """
+    options = dict(locals())
+    del options["json"]
     from simtx.arguments import in_bytes
     from simtx.checker.protocols.verify import verify as explore
     from simtx.cli.common import echo_verdict, engine_named, print_json, warn
 
-    searched, limit = engine_named(engine), in_bytes(max_memory, "--max-memory")
+    options["refusals"] = True if refusals is None else refusals
+    options["engine"], options["max_memory"] = engine_named(engine), in_bytes(max_memory, "--max-memory")
     signal.signal(signal.SIGTERM, _as_interrupt)
-    verdict = explore(
-        strategy,
-        participants=participants,
-        messages=messages,
-        crashes=crashes,
-        losses=losses,
-        duplicates=duplicates,
-        timeouts=timeouts,
-        failures=failures,
-        interventions=interventions,
-        repeats=repeats,
-        overtakes=overtakes,
-        dead_letters=dead_letters,
-        upgrade=cast("Unreadable | None", upgrade),  # as the isolation
-        lasting=lasting,
-        parallel=parallel,
-        pivot=pivot,
-        revisit=revisit,
-        reads=reads,
-        contention=contention,
-        refusals=True if refusals is None else refusals,
-        unruly=unruly,
-        retained=retained,
-        isolation=cast("Isolation", isolation),  # which is looked at there, with all else that is given
-        provider=cast("Remembers | None", provider),
-        provider_at=provider_at,
-        scenario=scenario,
-        symmetry=symmetry,
-        workers=workers,
-        max_states=max_states,
-        max_seconds=max_seconds,
-        max_memory=limit,
-        walks=walks,
-        seed=seed,
-        engine=searched,
-        progress=False if json else None,
-    )
+    verdict = explore(**options, progress=False if json else None)
     if json:
         print_json(verdict.as_dict())
     else:

@@ -23,7 +23,6 @@ from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
 from simtx.experiments.work import Outcome, Parcel, check_metric, failed, play, prepare, version
-from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.guarantees import GUARANTEE, VIOLATED
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
@@ -37,6 +36,7 @@ from simtx.scenario.advice import unreachable
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 from simtx.scenario.provenance import Provenance, command, provenance, strategy_text
 from simtx.scenario.strata import strata
+from simtx.views import View, view
 
 if TYPE_CHECKING:
     from simtx.experiments.decision import Decision
@@ -88,12 +88,12 @@ class Shown:
         self._options = {"metrics": list(metrics), "confidence": confidence}
 
     def __str__(self) -> str:
-        return str(views.view("comparison-text")(self._comparison, **self._options))
+        return str(view("comparison-text")(self._comparison, **self._options))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return str(views.view("comparison-html")(self._comparison, **self._options))
+        return str(view("comparison-html")(self._comparison, **self._options))
 
 
 class Comparison(Reported):
@@ -255,7 +255,7 @@ class Comparison(Reported):
         Raises:
             ScenarioError: It holds something, or cannot be written to.
         """
-        return Path(views.view("save-comparison")(self, path, overwrite=overwrite))
+        return Path(view("save-comparison")(self, path, overwrite=overwrite))
 
     def _command(self, one: Result) -> str:
         """The line that repeats one run."""
@@ -489,7 +489,7 @@ class Comparison(Reported):
         numbers = [one.replication for one in self._results if one.strategy == strategy and not one.error]
         return dict(zip(numbers, values, strict=True))
 
-    plot: views.View[ComparisonPlots] = views.View(
+    plot: View[ComparisonPlots] = View(
         "comparison",
         "Pictures: `comparison.plot()` draws the overview, `comparison.plot.differences()` and others what completion lists.",
     )
@@ -501,10 +501,10 @@ class Comparison(Reported):
         return f"<Comparison of {', '.join(self.strategies)} on {self.scenario.name}: {done}, seed {self.seed}{marked}>"
 
     def __str__(self) -> str:
-        return str(views.view("comparison-text")(self))
+        return str(view("comparison-text")(self))
 
     def _repr_html_(self) -> str:
-        return str(views.view("comparison-html")(self))
+        return str(view("comparison-html")(self))
 
 
 def of_run(run: Run) -> Comparison:

@@ -20,11 +20,11 @@ from simtx.errors import ScenarioError
 from simtx.experiments.pairs import Pair, compared
 from simtx.experiments.stopping import Best, Better, better_of, per_comparison
 from simtx.experiments.thresholds import Threshold, Where, thresholds
-from simtx.metrics import views
 from simtx.metrics.censored import instead, left_out
 from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import Interval, check_confidence, kind_of
 from simtx.metrics.timeouts import marked, timeouts
+from simtx.views import view
 
 if TYPE_CHECKING:
     from simtx.experiments.stopping import Stopping
@@ -101,7 +101,7 @@ class Decision:
     @property
     def text(self) -> str:
         """The decision in words, with its figures."""
-        return str(views.view("decision-text")(self))
+        return str(view("decision-text")(self))
 
     def __str__(self) -> str:
         return self.text
@@ -111,7 +111,7 @@ class Decision:
         return f"<Decision by {self.metric} on {self.scenario}: {found}>"
 
     def _repr_html_(self) -> str:
-        return str(views.view("decision-html")(self))
+        return str(view("decision-html")(self))
 
 
 class Compared(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtx.arguments import named
-from simtx.metrics import views
+from simtx.views import view
 
 if TYPE_CHECKING:
     from simtx.experiments.thresholds import Where
@@ -57,7 +57,7 @@ class Reported:
         Raises:
             ScenarioError: An input is wrong, a file cannot be written, or something else has the name of the page.
         """
-        written = views.view("report")(
+        written = view("report")(
             self,
             path,
             by=by,

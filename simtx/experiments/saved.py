@@ -34,7 +34,6 @@ from simtx.errors import ScenarioError
 from simtx.event_log.log import EventLog, LogEntry
 from simtx.experiments.compare import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
-from simtx.metrics import views
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
@@ -45,6 +44,7 @@ from simtx.protocols import strategy as resolve
 from simtx.scenario import Scenario, from_dict
 from simtx.scenario.fingerprints import strategy_sources
 from simtx.scenario.provenance import Provenance, strategy_text
+from simtx.views import view
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.result import Sweep
@@ -261,7 +261,7 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
     place = Path(folder).expanduser()
     kind = _kind(place)
     if kind is None and ((place / LEDGER).is_file() or (place / SWEEP).is_file()):
-        swept: Sweep = views.view("read-sweep")(place)
+        swept: Sweep = view("read-sweep")(place)
         return swept
     if kind is None:
         what = "holds no run, comparison or sweep that was saved" if place.is_dir() else "there is no such folder"

@@ -21,13 +21,13 @@ from simtx.arguments import SEED, checked, named, shows, text
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Worked
 from simtx.listing import Listing
-from simtx.metrics import views
 from simtx.metrics.figures import unknown
 from simtx.metrics.run import Run
 from simtx.metrics.timeline import backlog
 from simtx.scenario import Scenario, load
 from simtx.scenario.catalog import data_path
 from simtx.simulator import simulate
+from simtx.views import view
 
 ORDER: Final = (
     "coordinator-dies",
@@ -178,10 +178,10 @@ class FailureStory:
         return f"<FailureStory {self.name}: {self.title} ({', '.join(self.labels)})>"
 
     def __str__(self) -> str:
-        return str(views.view("story-text")(self))
+        return str(view("story-text")(self))
 
     def _repr_html_(self) -> str:
-        return str(views.view("story-html")(self))
+        return str(view("story-html")(self))
 
 
 class Telling:
@@ -231,7 +231,7 @@ class Telling:
     @property
     def finding(self) -> str:
         """What has happened, with the figures of these runs; or, if they do not show what the story says, what did not come about."""
-        return str(views.view("story-sentence")(self))
+        return str(view("story-sentence")(self))
 
     @property
     def command(self) -> str:
@@ -247,7 +247,7 @@ class Telling:
 
     def plot(self, **options: Any) -> Any:
         """Draw what the story looks at over time, one panel a case, with the faults shaded; returns a matplotlib Figure."""
-        return views.view("story")(self, **options)
+        return view("story")(self, **options)
 
     def _passes(self, one: Check) -> bool:
         value = self.figure(*_parts(one.figure))
@@ -260,10 +260,10 @@ class Telling:
         return f"<Telling of {self.story.name}: {', '.join(self.runs)}, seed {self.seed}>"
 
     def __str__(self) -> str:
-        return str(views.view("telling-text")(self))
+        return str(view("telling-text")(self))
 
     def _repr_html_(self) -> str:
-        return str(views.view("telling-html")(self))
+        return str(view("telling-html")(self))
 
 
 def _check(raw: Mapping[str, Any]) -> Check:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from simtx.event_log.entries import Applied, Arrived
 from simtx.protocols.extras import extras
 from simtx.protocols.operations import FirstValues
+from simtx.protocols.subjects import cause_of
 
 if TYPE_CHECKING:
     from simtx.event_log.log import LogEntry
@@ -224,7 +225,7 @@ def examined(seen_answer: str, outcome: str, *, committed: bool, watch: int) -> 
 
 def claim(message: Message) -> tuple[str, int, str] | None:
     """What an event says of a step, if it is one that can be true or not."""
-    return claimed(message.kind, getattr(message.body, "cause", None))
+    return claimed(message.kind, cause_of(message))
 
 
 def claimed(kind: str, cause: Sequence[Any] | None) -> tuple[str, int, str] | None:

@@ -14,7 +14,7 @@ import pandas as pd
 from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
 from simtx.event_log.log import EventLog
-from simtx.metrics import recovery, timeline, views
+from simtx.metrics import recovery, timeline
 from simtx.metrics.delivery import given_up
 from simtx.metrics.guarantees import GUARANTEE, Broken, broken_line, culprits, guaranteed, violated
 from simtx.metrics.intervals import Interval
@@ -24,6 +24,7 @@ from simtx.metrics.sections import section_interval
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.scenario.provenance import Provenance
 from simtx.scenario.provenance import provenance as made
+from simtx.views import View, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -283,7 +284,7 @@ class Run:
         Raises:
             ScenarioError: It holds something, or cannot be written to.
         """
-        return Path(views.view("save-run")(self, path, overwrite=overwrite))
+        return Path(view("save-run")(self, path, overwrite=overwrite))
 
     def restore(
         self,
@@ -342,7 +343,7 @@ class Run:
         values = rows.loc[rows["measured"], f"{column}_ms"].to_numpy(dtype=float)
         return section_interval(values, None if figure == "mean" else int(figure[1:]) / 100, confidence)
 
-    plot: views.View[RunPlots] = views.View(
+    plot: View[RunPlots] = View(
         "run",
         "Pictures of the run: `run.plot()` draws its timeline, `run.plot.latency()` and others what completion lists.",
     )
@@ -359,4 +360,4 @@ class Run:
         return f"; VIOLATED: {', '.join(names)}" if names else ""
 
     def _repr_html_(self) -> str:
-        return str(views.view("run-html")(self))
+        return str(view("run-html")(self))

@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
+from simtx.protocols import Strategy
 from simtx.protocols.extras import extras, policies_in_force
 from simtx.scenario import Scenario
 
@@ -19,7 +20,7 @@ _NEAR: Final = 2e-2  # what a request takes to get there, and the answer to come
 _QUANTILE: Final = re.compile(r".*_p\d+_ms")
 
 
-def timeouts(scenario: Scenario, strategy: Any) -> dict[str, float]:
+def timeouts(scenario: Scenario, strategy: Strategy) -> dict[str, float]:
     """Every configured time, in seconds, after which somebody stops waiting, by name.
 
     Args:
@@ -35,7 +36,7 @@ def timeouts(scenario: Scenario, strategy: Any) -> dict[str, float]:
     if len({service.store.lock_timeout for service in scenario.services.values()}) == 1:
         found = {name: value for name, value in found.items() if not name.startswith("lock_timeout")}
         found["lock_timeout"] = next(iter(scenario.services.values())).store.lock_timeout
-    if getattr(strategy, "uses_broker", False):
+    if strategy.uses_broker:
         found["redelivery"] = scenario.broker.redelivery
     return {name: seconds for name, seconds in found.items() if seconds > 0}
 

@@ -23,13 +23,26 @@ Patterns", 2018, chapters 3 and 4 (choreography, pivot, transactional outbox).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 from simtx.errors import PeerFault
 from simtx.protocols import bodies
+from simtx.protocols.bodies import Form
 from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
-from simtx.protocols.contract import Delivery, Key, Plan, Promise, Step
+from simtx.protocols.contract import (
+    Alert,
+    Delivery,
+    Effect,
+    Key,
+    Machine,
+    Message,
+    Plan,
+    Promise,
+    SetTimer,
+    Step,
+)
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 
@@ -70,7 +83,7 @@ def an_event(body: Any) -> bool:
     )
 
 
-EVENTS: Final[dict[str, bodies.Form]] = dict.fromkeys(("step-done", "step-refused", "completed"), an_event)
+EVENTS: Final[dict[str, Form]] = dict.fromkeys(("step-done", "step-refused", "completed"), an_event)
 """Forms of the bodies of events."""
 
 
@@ -137,6 +150,78 @@ def chain_problem(plan: Plan, policies: Policies, *, closing: bool = False) -> s
     if hops > policies.maximum_hops:
         return f"its {len(steps)} steps need up to {hops} events in a row, but policies.maximum_hops is {policies.maximum_hops}"
     return None
+
+
+class ChainService(Machine):
+    """One service's part in one choreographed transaction: which step it works on, and for whom.
+
+    Args:
+        node: The service.
+        tx: The transaction.
+        policies: Retries, and the limit of hops.
+
+    Attributes:
+        plan: The business transaction, once a request or an event has brought it.
+        index: The step that is worked on.
+        hops: How many events the chain has seen until then.
+        undoing: Whether the step is undone, and not done.
+        origin: Id of the delivery that is worked on, `FROM_CLIENT` or `NOBODY`.
+        attempt: How often what is tried at present has failed.
+    """
+
+    __slots__ = ("attempt", "hops", "index", "origin", "plan", "policies", "undoing")
+
+    role: ClassVar[str] = "service"
+    initial: ClassVar[str] = "idle"
+    bodies: ClassVar[Mapping[str, Form]] = EVENTS
+
+    def __init__(self, node: str, tx: int, policies: Policies) -> None:
+        super().__init__(node, tx)
+        self.policies = policies
+        self.plan: Plan | None = None
+        self.index = 0
+        self.hops = 0
+        self.undoing = False
+        self.origin = NOBODY
+        self.attempt = 0
+
+    def _event(self, kind: str, index: int) -> Message:
+        """An event to the service of another step."""
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - an invariant: a machine that works has a plan
+        cause = (self.tx, self.index, "compensation" if self.undoing else "action")
+        return Message(
+            kind, self.tx, self.node, plan.steps[index].service, StepEvent(index, self.hops + 1, cause, plan)
+        )
+
+    def _steps(self) -> tuple[Step, ...]:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - as above
+        return plan.steps
+
+    def _what(self) -> str:
+        """What it works on, for alerts."""
+        name = self._steps()[self.index].name
+        return f"transaction {self.tx} on {self.node}, {'compensation of ' if self.undoing else ''}step '{name}'"
+
+    def _too_many_hops(self) -> str:
+        """Why the event that has just come goes no further; empty if it does."""
+        most = self.policies.maximum_hops
+        if self.hops <= most:
+            return ""
+        return f"{self._what()}: event {self.hops} in a row, but policies.maximum_hops is {most}"
+
+    def _refused_for_good(self) -> str:
+        return f"{self._what()}: refused, although the step is retriable; a step behind the pivot must not be refused"
+
+    def _wait(self) -> list[Effect]:
+        """Try again after a back-off; an alert says so once, after a while."""
+        self.state = "waiting"
+        effects: list[Effect] = [SetTimer("backoff", 0.0, self.policies.backoff.bound(self.attempt))]
+        self.attempt += 1
+        if self.attempt == self.policies.alert_after:
+            effects.append(Alert(f"{self._what()}: refused or failed {self.attempt} times, goes on trying"))
+        return effects
 
 
 @dataclass(frozen=True, kw_only=True)

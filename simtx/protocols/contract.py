@@ -34,6 +34,48 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkabl
 
 from simtx.errors import PeerFault
 
+__all__ = [
+    "Acknowledge",
+    "Alert",
+    "Answer",
+    "Append",
+    "Branch",
+    "CancelTimer",
+    "Commit",
+    "Decided",
+    "Delivery",
+    "Done",
+    "Effect",
+    "Event",
+    "Execute",
+    "Forget",
+    "Key",
+    "LogOnce",
+    "Machine",
+    "MarkOutbox",
+    "Message",
+    "Operation",
+    "OutboxRow",
+    "Outcome",
+    "Plan",
+    "Prepare",
+    "Promise",
+    "Publish",
+    "ReadOutbox",
+    "Record",
+    "Request",
+    "Rollback",
+    "SetTimer",
+    "Status",
+    "Step",
+    "StepKind",
+    "Strategy",
+    "Suspect",
+    "Timer",
+    "Transact",
+    "Transition",
+]
+
 Key: TypeAlias = tuple[Hashable, ...]
 Record: TypeAlias = tuple[Any, ...]
 StepKind: TypeAlias = Literal["compensatable", "pivot", "retriable"]

@@ -34,20 +34,16 @@ the two failures "zombie record" (omission) and "ghost message".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
-from simtx.protocols.bodies import Form
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreography import (
-    EVENTS,
     FROM_CLIENT,
-    NOBODY,
+    ChainService,
     ChoreographyStrategy,
-    StepEvent,
     accepted_event,
     is_point_of_no_return,
     requested_plan,
@@ -61,13 +57,10 @@ from simtx.protocols.contract import (
     Done,
     Effect,
     Forget,
-    Machine,
     Message,
-    Plan,
     Publish,
     Request,
     SetTimer,
-    Step,
     Timer,
     Transact,
     Transition,
@@ -78,7 +71,7 @@ Order: TypeAlias = Literal["db-first", "broker-first"]
 AcknowledgeWhen: TypeAlias = Literal["after", "before"]
 
 
-class DualWriteService(Machine):
+class DualWriteService(ChainService):
     """One service's part in one transaction, for as long as there are events to work on.
 
     Args:
@@ -89,23 +82,8 @@ class DualWriteService(Machine):
         acknowledge: Whether a delivery is acknowledged after the work or on arrival.
     """
 
-    __slots__ = (
-        "acknowledge",
-        "attempt",
-        "hops",
-        "index",
-        "order",
-        "origin",
-        "outgoing",
-        "plan",
-        "policies",
-        "queue",
-        "refused",
-        "undoing",
-    )
+    __slots__ = ("acknowledge", "order", "outgoing", "queue", "refused")
 
-    role: ClassVar[str] = "service"
-    initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition("idle", "begin", "start", ("writing", "announcing"), "run step 0", of="request"),
         Transition(
@@ -179,7 +157,6 @@ class DualWriteService(Machine):
             for event in ("retry", "skip", "resolve")
         ),
     )
-    bodies: ClassVar[Mapping[str, Form]] = EVENTS
 
     def __init__(
         self,
@@ -189,19 +166,10 @@ class DualWriteService(Machine):
         order: Order = "db-first",
         acknowledge: AcknowledgeWhen = "after",
     ) -> None:
-        self.node = node
-        self.tx = tx
-        self.state = "idle"
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.order = order
         self.acknowledge = acknowledge
-        self.plan: Plan | None = None
-        self.index = 0
-        self.hops = 0
-        self.undoing = False
         self.refused = False
-        self.origin = NOBODY  # id of the delivery, or FROM_CLIENT
-        self.attempt = 0
         self.outgoing: Message | None = None
         self.queue: tuple[Request | Delivery, ...] = ()
 
@@ -245,13 +213,9 @@ class DualWriteService(Machine):
             self.index = self.hops = 0
             self.undoing = False
             self.origin = FROM_CLIENT
-        if self.hops > self.policies.maximum_hops:
-            effects.append(
-                Alert(
-                    f"{self._what()}: event {self.hops} in a row, but policies.maximum_hops is {self.policies.maximum_hops}",
-                    stuck=True,
-                )
-            )
+        endless = self._too_many_hops()
+        if endless:
+            effects.append(Alert(endless, stuck=True))
             self._finish(effects)
             return
         self.outgoing = (self._back() if self.undoing else self._onward()) if self.order == "broker-first" else None
@@ -282,12 +246,7 @@ class DualWriteService(Machine):
             else:
                 self._back_off(effects)
         elif done.status == "refused" and steps[self.index].kind == "retriable":
-            effects.append(
-                Alert(
-                    f"{self._what()}: refused, although the step is retriable; a step behind the pivot must not be refused",
-                    stuck=True,
-                )
-            )
+            effects.append(Alert(self._refused_for_good(), stuck=True))
             self._finish(effects)
         elif done.status == "refused":
             self.refused = True
@@ -312,11 +271,7 @@ class DualWriteService(Machine):
         return effects
 
     def _back_off(self, effects: list[Effect]) -> None:
-        self.state = "waiting"
-        effects.append(SetTimer("backoff", 0.0, self.policies.backoff.bound(self.attempt)))
-        self.attempt += 1
-        if self.attempt == self.policies.alert_after:
-            effects.append(Alert(f"{self._what()}: refused or failed {self.attempt} times, goes on trying"))
+        effects += self._wait()
 
     def again(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
         """The back-off is over."""
@@ -393,14 +348,6 @@ class DualWriteService(Machine):
         """The event that says that this step is refused or undone."""
         return self._event("step-refused", self.index - 1) if self.index else None
 
-    def _event(self, kind: str, index: int) -> Message:
-        plan = self.plan
-        assert plan is not None  # noqa: S101 - an invariant: a machine that works has a plan
-        cause = (self.tx, self.index, "compensation" if self.undoing else "action")
-        return Message(
-            kind, self.tx, self.node, plan.steps[index].service, StepEvent(index, self.hops + 1, cause, plan)
-        )
-
     # --- the end ----------------------------------------------------------------------------------------------------------------
 
     def _finish(self, effects: list[Effect]) -> None:
@@ -424,17 +371,8 @@ class DualWriteService(Machine):
             self.state = "finished"
             effects.append(Forget())
 
-    def _steps(self) -> tuple[Step, ...]:
-        plan = self.plan
-        assert plan is not None  # noqa: S101 - as above
-        return plan.steps
-
     def _kind(self) -> str:
         return self.outgoing.kind if self.outgoing is not None else ""
-
-    def _what(self) -> str:
-        name = self._steps()[self.index].name
-        return f"transaction {self.tx} on {self.node}, {'compensation of ' if self.undoing else ''}step '{name}'"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -16,6 +16,7 @@ class Extras:
 
     Attributes:
         policies: Timeouts and retries of its own; None: those of the scenario.
+        configured: A method that takes policies and gives the same strategy with these, if it has none of its own; None: it has nothing to fill in.
         uses_vote_store: Whether the machines ask for `LogOnce`: hosts then have a vote store.
         wake_on_commit: Whether hosts wake the long-running machines of a node (a `Timer` of kind ``wake``) after a commit that wrote outbox rows.
         wire_types: Classes of its own whose objects travel in messages and records (`simtx.protocols.codec.register`).
@@ -30,10 +31,13 @@ class Extras:
         exempt: Properties of `simtx.verify` that say nothing about it. Of one whose steps only reserve until the decision: ``undo-order``, as nobody builds on
             a reservation, so that they may be released in any order.
         reserves: Whether its steps reserve what the plan changes, and change it with the decision: stores then do other operations than those of the plan.
+        last_resource: The one service that need not prepare, though its machines ask services to; None: there is none.
+        one_phase: Whether a transaction of one service needs no preparation.
         weaknesses: Properties of `simtx.verify` that it is known not to have, with the reason.
     """
 
     policies: Policies | None = None
+    configured: Callable[[Policies], Strategy] | None = None
     uses_vote_store: bool = False
     wake_on_commit: bool = False
     wire_types: tuple[type, ...] = ()
@@ -44,6 +48,8 @@ class Extras:
     presumption: str | None = None
     exempt: tuple[str, ...] = ()
     reserves: bool = False
+    last_resource: str | None = None
+    one_phase: bool = False
     weaknesses: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +69,5 @@ def policies_in_force(strategy: Strategy, scenario: Policies) -> Policies:
 
 def configured(strategy: Strategy, policies: Policies) -> Strategy:
     """A strategy with the policies filled in: what its method ``configured(policies)`` gives; itself, if it has none."""
-    fill = getattr(strategy, "configured", None)
-    result: Strategy = strategy if fill is None else fill(policies)
-    return result
+    fill = extras(strategy).configured
+    return strategy if fill is None else fill(policies)

@@ -35,19 +35,17 @@ Source: Richardson, "Microservices Patterns", 2018, sections 3.3 (transactional 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, get_args
 
 from simtx.arguments import choice, flag, require
-from simtx.protocols.bodies import Form
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreography import (
-    EVENTS,
     FROM_CLIENT,
     NOBODY,
+    ChainService,
     ChoreographyStrategy,
-    StepEvent,
     accepted_event,
     chain_problem,
     is_point_of_no_return,
@@ -64,13 +62,10 @@ from simtx.protocols.contract import (
     Done,
     Effect,
     Forget,
-    Machine,
     Message,
     Plan,
     Record,
     Request,
-    SetTimer,
-    Step,
     Timer,
     Transact,
     Transition,
@@ -82,7 +77,7 @@ _REFUSED: Final = Branch("refused")
 _FORGET: Final = Forget()
 
 
-class OutboxService(Machine):
+class OutboxService(ChainService):
     """One service's part in one choreographed transaction, for the time of one event.
 
     Args:
@@ -93,10 +88,8 @@ class OutboxService(Machine):
         serial: Whether local transactions lock the outbox, so that rows are numbered in the order of commits.
     """
 
-    __slots__ = ("attempt", "closing", "hops", "index", "origin", "plan", "policies", "serial", "undoing")
+    __slots__ = ("closing", "serial")
 
-    role: ClassVar[str] = "service"
-    initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition(
             "idle",
@@ -166,7 +159,6 @@ class OutboxService(Machine):
         Transition("parked", "completed", "later", ("parked",), "the broker brings it again", of="delivery"),
         Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked", of="done"),
     )
-    bodies: ClassVar[Mapping[str, Form]] = EVENTS
 
     def __init__(
         self,
@@ -176,18 +168,9 @@ class OutboxService(Machine):
         closing: bool = False,
         serial: bool = False,
     ) -> None:
-        self.node = node
-        self.tx = tx
-        self.state = "idle"
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.closing = closing
         self.serial = serial
-        self.plan: Plan | None = None
-        self.index = 0
-        self.hops = 0
-        self.undoing = False
-        self.origin = NOBODY  # id of the delivery, or FROM_CLIENT, or NOBODY
-        self.attempt = 0  # local transactions that failed, or compensations that were refused
 
     # --- events in --------------------------------------------------------------------------------------------------------------
 
@@ -219,10 +202,9 @@ class OutboxService(Machine):
         self.index, self.hops, _, self.plan = body
         self.undoing = undoing
         self.origin = delivery.id
-        if self.hops > self.policies.maximum_hops:
-            return self._park(
-                f"{self._what()}: event {self.hops} in a row, but policies.maximum_hops is {self.policies.maximum_hops}"
-            )
+        endless = self._too_many_hops()
+        if endless:
+            return self._park(endless)
         return self._undo() if undoing else self._act()
 
     # --- local transactions -----------------------------------------------------------------------------------------------------
@@ -281,14 +263,6 @@ class OutboxService(Machine):
         """The event that says that this step is refused or undone."""
         return (self._event("step-refused", self.index - 1),) if self.index else ()
 
-    def _event(self, kind: str, index: int) -> Message:
-        plan = self.plan
-        assert plan is not None  # noqa: S101 - an invariant: a machine that works has a plan
-        cause = (self.tx, self.index, "compensation" if self.undoing else "action")
-        return Message(
-            kind, self.tx, self.node, plan.steps[index].service, StepEvent(index, self.hops + 1, cause, plan)
-        )
-
     # --- their ends -------------------------------------------------------------------------------------------------------------
 
     def acted(self, done: Done) -> list[Effect]:
@@ -301,9 +275,7 @@ class OutboxService(Machine):
         if status == "failed":
             return self._back_off()
         if self._steps()[self.index].kind == "retriable":
-            return self._park(
-                f"{self._what()}: refused, although the step is retriable; a step behind the pivot must not be refused"
-            )
+            return self._park(self._refused_for_good())
         return self._conclude("refused")
 
     def gave_up(self, done: Done) -> list[Effect]:
@@ -341,20 +313,10 @@ class OutboxService(Machine):
     # --- repetition -------------------------------------------------------------------------------------------------------------
 
     def _back_off(self) -> list[Effect]:
-        attempt = self.attempt
-        self.attempt = attempt + 1
-        policies = self.policies
-        if (
-            self.undoing
-            and policies.compensation_attempts is not None
-            and self.attempt >= policies.compensation_attempts
-        ):
-            return self._park(f"{self._what()}: refused or failed {self.attempt} times")
-        self.state = "waiting"
-        effects: list[Effect] = [SetTimer("backoff", 0.0, policies.backoff.bound(attempt))]
-        if self.attempt == policies.alert_after:
-            effects.append(Alert(f"{self._what()}: refused or failed {self.attempt} times, goes on trying"))
-        return effects
+        limit = self.policies.compensation_attempts
+        if self.undoing and limit is not None and self.attempt + 1 >= limit:
+            return self._park(f"{self._what()}: refused or failed {self.attempt + 1} times")
+        return self._wait()
 
     def again(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
         """The back-off is over."""
@@ -420,15 +382,6 @@ class OutboxService(Machine):
         """An operator asks for something that is over, or never was."""
         self.state = "finished"
         return [Alert(f"transaction {self.tx} on {self.node}: asked to {request.kind}, but nothing is parked"), _FORGET]
-
-    def _steps(self) -> tuple[Step, ...]:
-        plan = self.plan
-        assert plan is not None  # noqa: S101 - as above
-        return plan.steps
-
-    def _what(self) -> str:
-        name = self._steps()[self.index].name
-        return f"transaction {self.tx} on {self.node}, {'compensation of ' if self.undoing else ''}step '{name}'"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,11 +144,10 @@ def _unprepared(chosen: Strategy, plan: Plan, providers: Collection[str]) -> str
     """Why a strategy cannot play a plan in which some services cannot prepare; empty: it can."""
     services = plan.services()
     outside = [name for name in services if name in providers]
-    if not outside or not {"Prepare", "Execute"} & set(extras(chosen).asks):
+    own = extras(chosen)
+    if not outside or not {"Prepare", "Execute"} & set(own.asks):
         return ""
-    if getattr(chosen, "one_phase", False) and len(services) == 1:
-        return ""
-    if outside == [getattr(chosen, "last_resource", None)]:
+    if (own.one_phase and len(services) == 1) or outside == [own.last_resource]:
         return ""
     if len(outside) > 1:
         names = " and ".join(f"'{name}'" for name in outside)

@@ -6,7 +6,8 @@ the transaction's own machine, an outbox in the relay's. So the simulator and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from simtx.protocols.contract import Effect, MarkOutbox, Message, Publish
 from simtx.protocols.naming import name
@@ -22,6 +23,12 @@ def events(effect: Effect, row: Row) -> list[Message]:
     if isinstance(effect, MarkOutbox):
         return [message for message in map(row, effect.ids) if message is not None]
     return []
+
+
+def cause_of(event: Message) -> Sequence[Any] | None:
+    """The local transaction that an event says it comes from: (transaction, step, ``action`` or ``compensation``); None: it says nothing."""
+    said: Sequence[Any] | None = getattr(event.body, "cause", None)  # of whatever class the body is
+    return said
 
 
 def aims_at(pattern: str, tx: int | None, effect: Effect, owner: int, row: Row) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simtx.listing import aligned
 from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
@@ -35,10 +36,10 @@ def text(alerts: Alerts) -> str:
                     ", ".join(one.rules[1:]) or "-",
                 )
             )
-        lines += ["", *_table(rows)]
+        lines += ["", *aligned(rows, indent="  ")]
     if alerts.false:
         false = [(one.rule.name, _at(one.begin), _at(one.end)) for one in alerts.false]
-        lines += ["", *_table([("fired without a fault", "from", "to"), *false])]
+        lines += ["", *aligned([("fired without a fault", "from", "to"), *false], indent="  ")]
     count, every = len(alerts.rules), alerts.signals.every
     lines += [
         "",
@@ -64,13 +65,6 @@ def several(noticed: Mapping[str, Alerts]) -> str:
 
 def _at(seconds: float) -> str:
     return "-" if math.isinf(seconds) else f"{seconds:.4g} s"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def finding(alerts: Alerts) -> str:

@@ -6,6 +6,7 @@ import math
 from html import escape
 from typing import Any, Final
 
+from simtx.listing import aligned
 from simtx.metrics.intervals import EQUAL, NEVER, Interval, kind_of
 from simtx.report import catalogue, style
 from simtx.report.tables import RELIABLE
@@ -105,12 +106,8 @@ def text(decision: Any) -> str:
     """The decision for a terminal."""
     kind, first = verdict(decision)
     lines = [f"{_MARKS[kind]} {first}", *(f"  {line}" for line in remarks(decision)), ""]
-    table = rows(decision)
-    widths = [max(len(row[column]) for row in table) for column in range(3)]
-    for row in table:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=True)]
-        lines.append("  ".join([f"  {cells[0]}", *cells[1:], row[3]]).rstrip())
-    return "\n".join([*lines, *(f"  {row}" for row in _limits(decision))])
+    table = aligned(rows(decision), indent="  ")
+    return "\n".join([*lines, *table, *(f"  {row}" for row in _limits(decision))])
 
 
 def html(decision: Any) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simtx.errors import ScenarioError
+from simtx.listing import aligned
 from simtx.report.footer import footed
 from simtx.report.style import context, look
 from simtx.report.validation import LABELS
@@ -28,13 +29,6 @@ def _error(value: float, low: float, high: float) -> str:
     """An error and half the width of its interval."""
     half = (high - low) / 2
     return _percent(value) + (f" ± {100 * half:.1f}" if math.isfinite(half) else "")
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def text(validation: Any) -> str:
@@ -69,7 +63,7 @@ def text(validation: Any) -> str:
                 "met" if one.ok else "MISSED",
             )
         )
-    lines += ["", *_table(rows), "", "the scenarios, the worst first:"]
+    lines += ["", *aligned(rows, indent="  "), "", "the scenarios, the worst first:"]
     worst = view("random-validation-worst")(frame, _SHOWN[:3])
     rows = [("#", "strategy", "load", "failure", "mean", "p95", "p99", "window", "drift", "saturation", "shape", "")]
     rows += [
@@ -85,7 +79,7 @@ def text(validation: Any) -> str:
         )
         for one in worst.to_dict(orient="records")
     ]
-    return "\n".join([*lines, *_table(rows)])
+    return "\n".join([*lines, *aligned(rows, indent="  ")])
 
 
 @footed

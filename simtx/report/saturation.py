@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from simtx.listing import aligned
 from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
@@ -28,12 +29,9 @@ def text(found: Saturation) -> str:
         times = found.ratio(name, first)
         share = "1" if name == first else f"{times.mean:.3g} [{times.low:.3g}, {times.high:.3g}]"
         rows.append((name, f"{one.mean:.4g}", f"[{one.low:.4g}, {one.high:.4g}]", f"{found.best[name].users:,}", share))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     count = len(found.best[first].throughput)
     lines = [finding(found), ""]
-    lines += [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines += aligned(rows, indent="  ")
     return "\n".join(
         [
             *lines,

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from simtx.listing import aligned
 from simtx.metrics.censored import longer_than
 from simtx.metrics.recovery import target
 from simtx.report import catalogue, footer, style
@@ -116,16 +117,7 @@ def _foot(telling: Any, *, omits: bool = True) -> list[str]:
 
 def text(telling: Any) -> str:
     """A story for a terminal: its lesson, what its runs show, and the table."""
-    heads = list(telling.runs)
-    lines = [(_MEANS, _promises(telling)), *_cells(telling)]
-    first = max(len(label) for label, _ in lines)
-    widths = [max(len(heads[i]), *(len(cells[i]) for _, cells in lines)) for i in range(len(heads))]
-
-    def line(label: str, cells: list[str]) -> str:
-        return "  ".join(
-            [f"{label:<{first}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))]
-        ).rstrip()
-
+    rows = [("", list(telling.runs)), (_MEANS, _promises(telling)), *_cells(telling)]
     return "\n".join(
         [
             f"{telling.story.title} ({telling.story.name})",
@@ -133,8 +125,7 @@ def text(telling: Any) -> str:
             *([textwrap.fill(telling.lesson, _WIDTH)] if telling.holds else []),
             textwrap.fill(telling.finding, _WIDTH),
             "",
-            line("", heads),
-            *(line(label, cells) for label, cells in lines),
+            *aligned([[label, *cells] for label, cells in rows], right=1),
             "",
             *(part for one in _foot(telling) for part in textwrap.wrap(one, _WIDTH, subsequent_indent="  ")),
         ]

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Final
 
 from simtx.banner import banner
+from simtx.listing import aligned
 from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
 from simtx.report.tables import FEW_RUNS, MEANS, RELIABLE, clients
@@ -46,12 +47,8 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
         shown += lines
-        widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
         out.append(title)
-        out += [
-            "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in [head, *lines]
-        ]
+        out += aligned([head, *lines], indent="  ", right=0)
         out.append("")
     return "\n".join(out + _notes(sweep, metrics, confidence, most, shown))
 

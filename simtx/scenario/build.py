@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import CopyRule
@@ -35,6 +35,7 @@ from simtx.scenario.infrastructure import (
 from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Trigger, Workload
 from simtx.scenario.versions import Upgrade
 
+T = TypeVar("T")
 PARTITIONS: Final = 8
 """Of the events of a consumer group, if neither it nor the broker says how many."""
 
@@ -42,30 +43,26 @@ Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, ``vote-store``, and ``client`` if the clients are somewhere."""
 
 
+def _spec(kind: Callable[..., T], file: schema.Table, **others: Any) -> T:
+    """The spec of a table: fields of the same name are the same; `others` are those that are not."""
+    same = type(file).model_fields.keys() & {one.name for one in dataclasses.fields(cast("Any", kind))} - others.keys()
+    return kind(**{name: getattr(file, name) for name in same}, **others)
+
+
 def log(file: schema.LogFile) -> LogSpec:
     """A durable log."""
-    return LogSpec(file.forced_write, file.flush, file.lazy_flush)
+    return _spec(LogSpec, file)
 
 
 def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str, ServiceSpec]:
     """All services, by name."""
     return {
-        name: ServiceSpec(
+        name: _spec(
+            ServiceSpec,
+            file,
             name=name,
             zone=placed[name],
-            workers=file.workers,
-            service_time=file.service_time,
-            compensation_time=file.compensation_time,
-            queue_limit=file.queue_limit,
-            store=StoreSpec(
-                isolation=file.store.isolation,
-                log=log(file.store.log),
-                lock_timeout=file.store.lock_timeout,
-                initial=dict(file.store.initial),
-                replica_lag=file.store.replica_lag,
-                outbox_order=file.store.outbox_order,
-                locks=file.store.locks,
-            ),
+            store=_spec(StoreSpec, file.store, log=log(file.store.log), initial=dict(file.store.initial)),
             provider=None if file.provider is None else provider(file.provider),
         )
         for name, file in files.items()
@@ -74,17 +71,7 @@ def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str
 
 def provider(file: schema.ProviderFile) -> ProviderSpec:
     """A party outside."""
-    return ProviderSpec(
-        latency=file.latency,
-        timeouts=file.timeouts,
-        timeouts_done=file.timeouts_done,
-        timeout=file.timeout,
-        rate_limit=file.rate_limit,
-        burst=file.burst or max(1, math.ceil(file.rate_limit or 1)),
-        retry_after=file.retry_after,
-        idempotency=file.idempotency,
-        status_query=file.status_query,
-    )
+    return _spec(ProviderSpec, file, burst=file.burst or max(1, math.ceil(file.rate_limit or 1)))
 
 
 # --- zones and links ----------------------------------------------------------------------------------------------------------
@@ -148,7 +135,7 @@ def network(file: schema.NetworkFile, placed: Zones) -> NetworkSpec:
 
 def common_mode(file: schema.CommonModeFile | None) -> CommonMode | None:
     """How far nodes are slow at the same time."""
-    return None if file is None else CommonMode(file.links, file.writes, file.memory)
+    return None if file is None else _spec(CommonMode, file)
 
 
 def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, HostSpec]:
@@ -156,17 +143,10 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
     named = {node for file in files.values() for node in file.nodes}
     rest = tuple(node for node in (*placed, CLIENT) if node not in named and node != VOTE_STORE)
     return {
-        name: HostSpec(
-            cores=file.cores,
-            speed=file.speed,
+        name: _spec(
+            HostSpec,
+            file,
             nodes=tuple(dict.fromkeys(one for node in file.nodes for one in (rest if node == "*" else (node,)))),
-            neighbours=file.neighbours,
-            parallel=file.parallel,
-            event=file.event,
-            effect=file.effect,
-            transaction=file.transaction,
-            forced_write=file.forced_write,
-            quantum=file.quantum,
         )
         for name, file in files.items()
     }
@@ -181,19 +161,12 @@ def partitions(group: schema.GroupFile, broker: schema.BrokerFile) -> int:
 def groups(files: Mapping[str, schema.GroupFile], broker: schema.BrokerFile) -> dict[str, GroupSpec]:
     """Consumer groups by name."""
     return {
-        name: GroupSpec(
+        name: _spec(
+            GroupSpec,
+            file,
             name=name,
-            service=file.service,
-            key=file.key,
             rule=GroupRule(file.checkpoint, file.guard, begin=file.begin),
             partitions=partitions(file, broker),
-            instances=file.instances,
-            service_time=file.service_time,
-            lag=file.lag,
-            commit_time=file.commit_time,
-            session=file.session,
-            pause_every=file.pause_every,
-            pause=file.pause,
         )
         for name, file in files.items()
     }
@@ -202,23 +175,13 @@ def groups(files: Mapping[str, schema.GroupFile], broker: schema.BrokerFile) -> 
 def aggregates(files: Mapping[str, schema.AggregateFile]) -> dict[str, AggregateSpec]:
     """Kinds of aggregates by name."""
     return {
-        name: AggregateSpec(
+        name: _spec(
+            AggregateSpec,
+            file,
             name=name,
-            key=file.key,
             rule=AggregateRule(
                 file.append, file.conflict, file.recognises, "none" if file.snapshot_every is None else "own"
             ),
-            commands=file.commands,
-            load_time=file.load_time,
-            event_time=file.event_time,
-            snapshot_every=file.snapshot_every,
-            decide_time=file.decide_time,
-            append_time=file.append_time,
-            retry_after=file.retry_after,
-            attempts=file.attempts,
-            loss=file.loss,
-            timeout=file.timeout,
-            balance=file.balance,
         )
         for name, file in files.items()
     }
@@ -227,17 +190,12 @@ def aggregates(files: Mapping[str, schema.AggregateFile]) -> dict[str, Aggregate
 def derived(files: Mapping[str, schema.DerivedFile]) -> dict[str, DerivedSpec]:
     """Derived stores by name."""
     return {
-        name: DerivedSpec(
+        name: _spec(
+            DerivedSpec,
+            file,
             name=name,
-            service=file.service,
-            key=file.key,
             rule=CopyRule(file.update, file.by, file.fill, file.check, file.ttl is not None),
-            ttl=file.ttl,
-            lag=file.lag,
             ordered=file.ordered and file.by == "event",
-            loss=file.loss,
-            reads=file.reads,
-            fill_time=file.fill_time,
         )
         for name, file in files.items()
     }
@@ -277,7 +235,7 @@ def topological(names: Sequence[str], before: Sequence[Iterable[str]]) -> list[i
 def operation(file: schema.OperationFile) -> OperationSpec:
     """One operation of a step."""
     amount = file.amount if file.amount is not None else 1.0 if file.parameter is not None else 0.0
-    return OperationSpec(file.key, file.kind, amount, file.parameter, file.low, file.high)
+    return _spec(OperationSpec, file, amount=amount)
 
 
 def transaction(file: schema.TransactionFile) -> Transaction:
@@ -291,23 +249,16 @@ def transaction(file: schema.TransactionFile) -> Transaction:
     for new, old in enumerate(order):
         step = file.steps[old]
         steps.append(
-            StepSpec(
+            _spec(
+                StepSpec,
+                step,
                 index=new,
-                name=step.name,
-                service=step.service,
-                kind=step.kind,
                 after=tuple(sorted(position[name] for name in set(before[old]))),
                 operations=tuple(operation(entry) for entry in step.operations),
                 compensation=tuple(operation(entry) for entry in step.compensation),
-                refusal=step.refusal,
-                service_time=step.service_time,
-                compensation_time=step.compensation_time,
             )
         )
-    parameters = {
-        name: Parameter(p.population, p.popularity, p.exponent, p.prefix, p.values, p.integer)
-        for name, p in file.parameters.items()
-    }
+    parameters = {name: _spec(Parameter, one) for name, one in file.parameters.items()}
     return Transaction(file.name, tuple(steps), parameters)
 
 
@@ -318,32 +269,28 @@ def workload(
     file: schema.WorkloadFile, path: str | None, times: tuple[float, ...], columns: Mapping[str, Any]
 ) -> Workload:
     """When transactions arrive; the trace file has been read."""
-    return Workload(
-        kind=file.kind,
+    return _spec(
+        Workload,
+        file,
         rate=file.rate or 0.0,
         burst_rate=file.burst_rate or 0.0,
         burst_on=file.burst_on or 0.0,
         burst_off=file.burst_off or 0.0,
-        profile=file.profile,
         trace=path,
         trace_times=times,
         trace_parameters=dict(columns),
         users=file.users or 0,
-        think_time=file.think_time,
     )
 
 
 def clients(file: schema.ClientsFile) -> ClientsSpec:
     """Behaviour of clients when no answer comes."""
-    backoff = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
-    return ClientsSpec(
-        file.ask_again,
-        file.deadline,
-        file.timeout,
-        backoff,
+    return _spec(
+        ClientsSpec,
+        file,
+        backoff=_spec(Backoff, file.backoff),
         budget=None if file.budget is None else file.budget.ratio,
         budget_burst=ClientsSpec().budget_burst if file.budget is None else file.budget.burst,
-        deadline_travels=file.deadline_travels,
     )
 
 
@@ -372,24 +319,16 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
     """All faults, with zones and ``*`` resolved to nodes."""
     made: list[Fault] = []
     for file in files:
-        trigger = None
-        if file.trigger is not None:
-            wanted = file.trigger
-            trigger = Trigger(wanted.transaction, wanted.effect, wanted.when, wanted.occurrence)
         made += [
-            Fault(
-                kind=file.kind,
-                duration=file.duration,
+            _spec(
+                Fault,
+                file,
                 node=node,
-                at=file.at,
-                every=file.every,
-                until=file.until,
                 factor=file.factor if file.factor is not None else 1.0,
                 probability=file.probability or 0.0,
                 a=_all_nodes(file.a, placed),
                 b=_all_nodes(file.b, placed),
-                one_way=file.one_way,
-                trigger=trigger,
+                trigger=None if file.trigger is None else _spec(Trigger, file.trigger),
             )
             for node in targets(file.kind, file.node, placed)
         ]
@@ -411,24 +350,19 @@ def targets(kind: FaultKind, node: str | None, placed: Zones) -> list[str]:
 
 def policies(file: schema.PoliciesFile) -> Policies:
     """Timeouts and retries."""
-    values = {name: getattr(file, name) for name in schema.PoliciesFile.model_fields}
-    values["backoff"] = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
-    values["breaker"] = None if file.breaker is None else BreakerPolicy(file.breaker.threshold, file.breaker.cooldown)
-    return Policies(**values)
+    breaker = None if file.breaker is None else _spec(BreakerPolicy, file.breaker)
+    return _spec(Policies, file, backoff=_spec(Backoff, file.backoff), breaker=breaker)
 
 
 def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
     """Invariants of a scenario."""
     return tuple(
-        Invariant(
-            name=file.name,
-            kind=file.kind,
-            unit=file.unit,
+        _spec(
+            Invariant,
+            file,
             terms=tuple((term.service, term.prefix, term.weight) for term in file.terms),
             service=file.service or "",
             prefix=file.prefix or "",
-            low=file.low,
-            high=file.high,
         )
         for file in files
     )
@@ -436,6 +370,4 @@ def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
 
 def run(file: schema.RunFile) -> RunPlan:
     """How long a run is."""
-    return RunPlan(
-        file.transactions, file.duration, file.warmup, file.drain, file.stratify, file.recovery, file.timeline_every
-    )
+    return _spec(RunPlan, file)

@@ -6,6 +6,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
+from simtx.listing import aligned
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.business import OperationSpec, StepSpec
 from simtx.scenario.fault_kinds import FAULT_KINDS
@@ -118,11 +119,7 @@ def text(scenario: Scenario) -> str:
         if not rows:
             continue
         table = [columns, *rows] if any(columns) else rows
-        widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
-        lines += ["", heading]
-        lines += [
-            "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
-        ]
+        lines += ["", heading, *aligned(table, indent="  ")]
     return "\n".join(lines)
 
 

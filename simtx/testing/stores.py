@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from inspect import getdoc
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from simtx.protocols import Branch, Execute, Message, Operation, Prepare, Record, Transact
 from simtx.protocols.names import TOMBSTONE
 from simtx.testing.laws import Law, expect, judge, same, select
+from simtx.testing.outboxes import Underway
 
 __all__ = ["STORE_LAWS", "MakeStore", "OutcomeUnderTest", "StoreUnderTest", "check_store"]
 
@@ -40,8 +41,7 @@ class OutcomeUnderTest(Protocol):
 class StoreUnderTest(Protocol):
     """A store with a log, as `simtx.reference.stores.base.Store`; a call returns when what it says is true.
 
-    A store that cannot be called from several threads has two more methods. ``begin(tx, effect)`` returns at once an object with ``is_alive()``
-    and ``result()``. ``sleep(seconds)`` lets its time pass.
+    A store that cannot be called from several threads is a `TimedStore`, too.
     """
 
     def transact(self, tx: int, effect: Transact, /) -> OutcomeUnderTest:
@@ -76,6 +76,17 @@ class StoreUnderTest(Protocol):
 
     def close(self) -> None:
         """The node's process ends; what is not durable may be gone."""
+
+
+@runtime_checkable
+class TimedStore(Protocol):
+    """A store with a clock of its own, which one thread calls."""
+
+    def begin(self, tx: int, effect: Transact, /) -> Underway:
+        """Begin on a local transaction, and return at once."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Let its time pass."""
 
 
 MakeStore = Callable[..., StoreUnderTest]
@@ -187,13 +198,13 @@ class _Job(threading.Thread):
         return self._outcome
 
 
-def _begin(store: StoreUnderTest, tx: int, effect: Transact) -> Any:
-    begin = getattr(store, "begin", None)
-    return _Job(store, tx, effect) if begin is None else begin(tx, effect)
+def _begin(store: StoreUnderTest, tx: int, effect: Transact) -> Underway:
+    return store.begin(tx, effect) if isinstance(store, TimedStore) else _Job(store, tx, effect)
 
 
 def _sleep(store: StoreUnderTest, seconds: float) -> None:
-    getattr(store, "sleep", time.sleep)(seconds)
+    sleep = store.sleep if isinstance(store, TimedStore) else time.sleep
+    sleep(seconds)
 
 
 def _events(store: StoreUnderTest) -> list[tuple[int, str]]:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from simtx.arguments import SEED, checked, flag, instance, listed, number, optional, path, progress, text, whole
 from simtx.errors import ScenarioError
-from simtx.metrics import censored, views
+from simtx.metrics import censored
 from simtx.metrics.intervals import Interval, interval, ratio_of_means
 from simtx.metrics.plain import plain
 from simtx.progress import Phases, phases
@@ -35,6 +35,7 @@ from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
 from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured, processor_times
 from simtx.validation.stalls import Stall, Watcher, idle_forced_write
+from simtx.views import view
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -135,17 +136,17 @@ class Validation:
 
     def table(self) -> str:
         """The frame in plain text, with what was missed and what the model leaves out."""
-        return str(views.view("validation-text")(self))
+        return str(view("validation-text")(self))
 
     def plot(self, **options: Any) -> Any:
         """Draw predicted beside measured over load; returns a matplotlib Figure. Options are those of `simtx.report.validation.plot`."""
-        return views.view("validation")(self, **options)
+        return view("validation")(self, **options)
 
     def __repr__(self) -> str:
         return f"<Validation of {self.strategy.name} on {self.scenario.name}, {self.store}: {len(self.missed)} of {int(self.frame['met'].notna().sum())} targets missed>"
 
     def _repr_html_(self) -> str:
-        return str(views.view("validation-html")(self))
+        return str(view("validation-html")(self))
 
 
 @checked(

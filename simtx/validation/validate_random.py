@@ -19,14 +19,13 @@ import pandas as pd
 
 from simtx.arguments import SEED, checked, number, optional, path, progress, text, whole
 from simtx.errors import ScenarioError
-from simtx.metrics import views
-from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.addresses import without_password
 from simtx.reference.processes.backends import check_broker, check_store
 from simtx.scenario.calibration import Block, Calibration
+from simtx.scenario.provenance import Provenance, provenance
 from simtx.simulator import simulate
 from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured, processor_times
 from simtx.validation.drawn import STRATEGIES, Drawn, drawn, fault
@@ -41,6 +40,7 @@ from simtx.validation.validate import (
     slow,
     with_kills,
 )
+from simtx.views import view
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -156,11 +156,11 @@ class RandomValidation:
 
     def table(self) -> str:
         """The errors of each figure in plain text, then every scenario, the worst first."""
-        return str(views.view("random-validation-text")(self))
+        return str(view("random-validation-text")(self))
 
     def plot(self, **options: Any) -> Any:
         """Draw the errors of each figure; returns the Axes. Options are those of `simtx.report.random_validation.plot`."""
-        return views.view("random-validation")(self, **options)
+        return view("random-validation")(self, **options)
 
     def __repr__(self) -> str:
         judged = self.targets

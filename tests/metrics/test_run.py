@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 import simtx
-from simtx.metrics import drift, views
+from simtx.metrics import drift
 from simtx.metrics.run import Run
 from simtx.metrics.summary import OUTCOMES
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential
+from simtx.views import view
 from tests.simulator.worlds import STRATEGIES, chain
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -195,7 +196,7 @@ def test_crashes_in_a_transactions_time_are_part_of_its_log() -> None:
 def test_an_unknown_view_says_what_to_do() -> None:
     """Views are registered by upper layers; without them there is one clear line."""
     with pytest.raises(LookupError, match="no view 'hologram' is registered; import simtx first"):
-        views.view("hologram")
+        view("hologram")
 
 
 # --- what the data say at the end -------------------------------------------------------------------------------------------------

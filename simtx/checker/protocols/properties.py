@@ -12,6 +12,7 @@ from simtx.checker.protocols.local_store import Output
 from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.protocols import Message, Plan
 from simtx.protocols.extras import extras
+from simtx.protocols.subjects import cause_of
 
 ALWAYS: Final[Mapping[str, str]] = {
     "agreement": "no two parties, nor the client, hold opposite decisions",
@@ -136,8 +137,7 @@ class Observed(NamedTuple):
         known = {key: (messages, count) for key, messages, count in self.rows}
         messages, count = known.get((node, message.tx), ((), 0))
         if message not in messages:
-            cause = getattr(message.body, "cause", None)
-            return self._replace(loose=self.loose | {(node, message.kind, cause)})
+            return self._replace(loose=self.loose | {(node, message.kind, cause_of(message))})
         position = messages.index(message)
         if position > count:
             return self._replace(flags=self.flags | {"order"})
@@ -405,7 +405,7 @@ class Judge:
         told = set(seen.loose)
         committed: set[tuple[int, str, Any]] = set()
         for (node, _), messages, count in seen.rows:
-            causes = [(node, one.kind, getattr(one.body, "cause", None)) for one in messages]
+            causes = [(node, one.kind, cause_of(one)) for one in messages]
             committed.update(causes)
             told.update(causes[:count])
         answered = self.answered_for(seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step, StepKind
@@ -34,6 +34,35 @@ _STEPS: Final = 8
 _REFUSE: Final = Operation("", "refuse")
 #: What a step that is to be refused would add: should it take effect after all, the values of its store show it.
 _TOO_MUCH: Final = 1000
+
+
+class ScopeOptions(TypedDict, total=False):
+    """Arguments of `simtx.verify` that are fields of `Scope`."""
+
+    participants: int
+    messages: int
+    crashes: int
+    losses: int
+    duplicates: int
+    timeouts: int
+    failures: int
+    interventions: int
+    repeats: int
+    overtakes: int
+    dead_letters: int
+    upgrade: Unreadable | None
+    lasting: bool
+    parallel: bool
+    pivot: int | None
+    revisit: bool
+    reads: int
+    contention: bool
+    refusals: bool | int
+    unruly: bool
+    retained: int | None
+    isolation: Isolation
+    provider: Remembers | None
+    provider_at: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Unpack
 
-from simtx.arguments import choice, in_bytes, named, require
+from simtx.arguments import choice, in_bytes, named, require, with_fields
 from simtx.banner import banner, marked
 from simtx.checker.explorer.exploration import Exploration, Progress
 from simtx.checker.explorer.explore import ASKED, arguments_of, explore
 from simtx.checker.protocols.properties import ALWAYS, AT_REST
 from simtx.checker.protocols.protocol import ProtocolModel
-from simtx.checker.protocols.scope import Isolation, Remembers, Scope, Unreadable, steps_of
+from simtx.checker.protocols.scope import Scope, ScopeOptions, steps_of
 from simtx.checker.protocols.story import Story
 from simtx.checker.protocols.walks import walked
 from simtx.engine.choices import ENGINES, Engine, wanted
@@ -226,33 +226,10 @@ class Verdict:
 
 
 @named
+@with_fields(Scope, but="steps")
 def verify(
     strategy: str | Strategy,
     *,
-    participants: int = 2,
-    messages: int = 1,
-    crashes: int = 1,
-    losses: int = 0,
-    duplicates: int = 1,
-    timeouts: int = 1,
-    failures: int = 0,
-    interventions: int = 0,
-    repeats: int = 0,
-    overtakes: int = 0,
-    dead_letters: int = 0,
-    upgrade: Unreadable | None = None,
-    lasting: bool = False,
-    parallel: bool = False,
-    pivot: int | None = None,
-    revisit: bool = False,
-    reads: int = 0,
-    contention: bool = False,
-    refusals: bool | int = True,
-    unruly: bool = False,
-    retained: int | None = None,
-    isolation: Isolation = "serializable",
-    provider: Remembers | None = None,
-    provider_at: int | None = None,
     scenario: Scenario | str | Path | None = None,
     symmetry: bool = False,
     workers: int = 1,
@@ -263,6 +240,7 @@ def verify(
     seed: int = 1,
     engine: Engine | None = None,
     progress: bool | Callable[[Progress], None] | None = None,
+    **options: Unpack[ScopeOptions],
 ) -> Verdict:
     """Explore everything that a strategy can do in a small scope, and check its properties.
 
@@ -271,30 +249,6 @@ def verify(
 
     Args:
         strategy: A name, with options as in ``"2pc:work=before"``, or an object, ours or a user's.
-        participants: Services, each with one step; `Scope` says more of this and of all arguments up to `provider_at`.
-        messages: Business transactions.
-        crashes: Budget of crashes.
-        losses: Budget of losses.
-        duplicates: Budget of duplicates.
-        timeouts: Budget of timers that fire early.
-        failures: Budget of store operations that fail.
-        interventions: Budget of operators' interventions.
-        repeats: Budget of requests of the client that come again.
-        overtakes: Budget of local transactions that number their outbox rows and commit later.
-        dead_letters: Budget of messages that the broker gives up.
-        upgrade: What a consumer does with an event of a version that it cannot read yet, in a rolling upgrade: ``stop`` or ``skip``; None: no upgrade.
-        lasting: Whether crashed nodes stay away.
-        parallel: Whether all steps but the last are independent.
-        pivot: Index of the pivot.
-        revisit: Whether one service has two steps, the first and the last.
-        reads: Steps that only read.
-        contention: Whether transactions use the same keys.
-        refusals: Whether steps may be refused; a number: so many of them in one transaction.
-        unruly: Whether steps and compensations may be refused that must not be.
-        retained: Idempotency rows that a store keeps, the latest ones; None: all.
-        isolation: Isolation of the stores: whether reads lock.
-        provider: Whether a provider outside does the work of local transactions, and what it remembers.
-        provider_at: The step whose service has one.
         scenario: A scenario, its name or the path of a TOML file: the plan has the steps of its transaction, on its services, with its order, its
             pivot and its readers, in place of `participants`, `parallel`, `pivot`, `revisit` and `reads`. Keys, amounts and chances are the
             checker's own: every step that may be refused is, in one plan or another.
@@ -313,6 +267,7 @@ def verify(
             None: what the environment variable ``SIMTX_ENGINE`` says, else ``auto``. `Verdict.engine` says which one it was, `Verdict.engine_reason` why.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a `Progress`.
+        options: See `Scope`.
 
     Returns:
         The verdict: which properties hold, a shortest story for each that is violated, and how far the exploration reached.
@@ -321,51 +276,20 @@ def verify(
         ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, symmetry is asked for and a
             machine treats like participants in different ways, or the engine that was asked for cannot search this.
     """
-    switches = {
-        "lasting": lasting,
-        "parallel": parallel,
-        "revisit": revisit,
-        "contention": contention,
-        "unruly": unruly,
-        "symmetry": symmetry,
-    }
-    for name, value in switches.items():
+    switches: dict[str, Any] = {**options, "symmetry": symmetry}
+    for name in ("lasting", "parallel", "revisit", "contention", "unruly", "symmetry"):
+        value = switches.get(name, False)
         if not isinstance(value, bool):
             raise ScenarioError(f"must be True or False, got {value!r}", f"verify: {name}")
+    participants = options.get("participants", Scope.participants)
     if scenario is not None and participants != Scope.participants:
         raise ScenarioError(f"participants = {participants!r}; the scenario says which steps there are", "verify")
     if scenario is not None and symmetry:
         raise ScenarioError(
             "is for plans of participants that are alike, and not for those of a scenario", "verify: symmetry"
         )
-    scope = Scope(
-        participants=participants,
-        messages=messages,
-        crashes=crashes,
-        losses=losses,
-        duplicates=duplicates,
-        timeouts=timeouts,
-        failures=failures,
-        interventions=interventions,
-        repeats=repeats,
-        overtakes=overtakes,
-        dead_letters=dead_letters,
-        upgrade=upgrade,
-        lasting=lasting,
-        parallel=parallel,
-        pivot=pivot,
-        revisit=revisit,
-        reads=reads,
-        contention=contention,
-        refusals=refusals,
-        unruly=unruly,
-        retained=retained,
-        isolation=isolation,
-        provider=provider,
-        provider_at=provider_at,
-        steps=None if scenario is None else steps_of(load(scenario)),
-    )
-    if upgrade is not None and symmetry:
+    scope = Scope(**options, steps=None if scenario is None else steps_of(load(scenario)))
+    if scope.upgrade is not None and symmetry:
         raise ScenarioError(
             "tells nodes apart by their names, and an upgrade by their turn: choose one", "verify: symmetry"
         )

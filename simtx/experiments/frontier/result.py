@@ -17,8 +17,8 @@ from simtx.experiments.frontier.gp import Floats
 from simtx.experiments.frontier.search import State, grid_of, winners
 from simtx.experiments.frontier.words import caption, flip
 from simtx.experiments.frontier.zones import UNDECIDED, Contest, Surfaces
-from simtx.metrics import views
 from simtx.scenario.provenance import Provenance
+from simtx.views import View
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.runs import Runs
@@ -204,7 +204,7 @@ class Frontier:
     def _name(self, position: int) -> str:
         return self.strategies[position] if position != UNDECIDED else ""
 
-    plot: views.View[FrontierPlots] = views.View(
+    plot: View[FrontierPlots] = View(
         "frontier", "Pictures: `frontier.plot()` draws the map or the curve; completion lists the others."
     )
 

@@ -13,9 +13,9 @@ import pandas as pd
 from simtx.experiments.said import unlike
 from simtx.experiments.sensitivity import words
 from simtx.experiments.sensitivity.inputs import InputUncertainty
-from simtx.metrics import views
 from simtx.metrics.intervals import Interval
 from simtx.scenario.provenance import Provenance
+from simtx.views import View
 
 if TYPE_CHECKING:
     from simtx.experiments.sensitivity.question import Question
@@ -164,7 +164,7 @@ class Sensitivity:
             return f"{100 * number:.3g} %"
         return f"{number:.3g}{'/s' if notation == 'rate' else ''}"
 
-    plot: ClassVar[views.View[SensitivityPlots]] = views.View(
+    plot: ClassVar[View[SensitivityPlots]] = View(
         "sensitivity", "Pictures: `sensitivity.plot()` draws what its method gives; completion lists the others."
     )
 

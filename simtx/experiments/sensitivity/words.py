@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from simtx.listing import aligned
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -191,11 +193,4 @@ def _range(said: Callable[[float], str], low: float, high: float) -> str:
 
 def _lines(columns: Mapping[str, Callable[[Mapping[str, Any]], str]], rows: list[dict[Any, Any]]) -> str:
     cells = [list(columns), *([read(row) for read in columns.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(
-            f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    )
+    return "\n".join(aligned(cells, right=1))

@@ -20,12 +20,12 @@ from simtx.experiments.pairs import compared
 from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.runs import Runs
-from simtx.metrics import views
 from simtx.metrics.figures import ranking
 from simtx.metrics.guarantees import GUARANTEE
 from simtx.metrics.intervals import check_confidence, kind_of
 from simtx.metrics.laws import Finding
 from simtx.scenario.units import hint
+from simtx.views import View, view
 
 if TYPE_CHECKING:
     from simtx.experiments.frontier.result import Frontier
@@ -206,7 +206,7 @@ class Sweep(Runs, Reported):
         Raises:
             ScenarioError: A cell is wrong.
         """
-        more: Sweep = views.view("sweep-extended")(self, cells, replications, self._settings(options, "extend"))
+        more: Sweep = view("sweep-extended")(self, cells, replications, self._settings(options, "extend"))
         return more
 
     def _settings(self, options: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Settings:
@@ -265,7 +265,7 @@ class Sweep(Runs, Reported):
             "frontier",
             ("between", "budget", "undecided_area", "at", "confidence", "better", "scales", "batch", "sites", "seed"),
         )
-        found: Frontier = views.view("sweep-frontier")(
+        found: Frontier = view("sweep-frontier")(
             self,
             x,
             y,
@@ -305,10 +305,10 @@ class Sweep(Runs, Reported):
             ScenarioError: Runs have failed or are missing, or there are too few cells.
         """
         among = self.strategies if between is None else between
-        found: Sensitivity = views.view("sweep-sensitivity")(self, metric, among, confidence=confidence, seed=seed)
+        found: Sensitivity = view("sweep-sensitivity")(self, metric, among, confidence=confidence, seed=seed)
         return found
 
-    plot: views.View[SweepPlots] = views.View(
+    plot: View[SweepPlots] = View(
         "sweep",
         "Pictures: `sweep.plot(metric)` draws a metric over the parameters, `sweep.plot.load()` and others what completion lists.",
     )
@@ -323,8 +323,8 @@ class Sweep(Runs, Reported):
         return f"<Sweep of {', '.join(self.strategies)} on {self.scenario.name}{over}: {done}, {len(self.cells)} cells, seed {self.seed}{marked}>"
 
     def __str__(self) -> str:
-        return str(views.view("sweep-text")(self))
+        return str(view("sweep-text")(self))
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p><b>Note:</b> {escape(text)}</p>" for text in self.warnings)
-        return f"<p>{escape(repr(self).strip('<>'))}</p>{notes}{views.view('sweep-html')(self)}"
+        return f"<p>{escape(repr(self).strip('<>'))}</p>{notes}{view('sweep-html')(self)}"

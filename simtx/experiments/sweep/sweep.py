@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, overload
 
 import pandas as pd
 
@@ -43,31 +43,37 @@ _RUNS: Final = 10_000_000  # of one sweep
 _NAME: Final = 150  # signs of the name of a sweep
 
 
+class Options(TypedDict, total=False):
+    """Arguments of `sweep` that may be given by name, whatever it returns."""
+
+    parameters: Named | None
+    design: Kind
+    points: int | None
+    design_seed: int
+    replications: int
+    seed: int
+    window: Window
+    store: str | Path | None
+    name: str
+    executor: ExecutorLike
+    workers: int | None
+    progress: bool | None
+    accept_stale: bool
+    retry_failed: bool
+    stop_after: int
+    on_result: Callable[[Row, Outcome], None] | None
+    on_plan: Callable[[Plan], None] | None
+    engine: Engine | None
+
+
 @overload
 def sweep(
     scenario: Scenario | str,
     over: Over = None,
     strategies: Sequence[Strategy | str] = DEFAULT,
     *,
-    parameters: Named | None = None,
-    design: Kind = "grid",
-    points: int | None = None,
-    design_seed: int = 1,
-    replications: int = 10,
-    seed: int = 1,
-    window: Window = "duration",
-    store: str | Path | None = "results",
-    name: str = "",
-    executor: ExecutorLike = None,
-    workers: int | None = None,
-    progress: bool | None = None,
-    accept_stale: bool = False,
-    retry_failed: bool = False,
-    stop_after: int = 3,
-    on_result: Callable[[Row, Outcome], None] | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
-    engine: Engine | None = None,
     dry_run: Literal[True],
+    **options: Unpack[Options],
 ) -> Plan: ...
 
 
@@ -77,25 +83,8 @@ def sweep(
     over: Over = None,
     strategies: Sequence[Strategy | str] = DEFAULT,
     *,
-    parameters: Named | None = None,
-    design: Kind = "grid",
-    points: int | None = None,
-    design_seed: int = 1,
-    replications: int = 10,
-    seed: int = 1,
-    window: Window = "duration",
-    store: str | Path | None = "results",
-    name: str = "",
-    executor: ExecutorLike = None,
-    workers: int | None = None,
-    progress: bool | None = None,
-    accept_stale: bool = False,
-    retry_failed: bool = False,
-    stop_after: int = 3,
-    on_result: Callable[[Row, Outcome], None] | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
-    engine: Engine | None = None,
     dry_run: Literal[False] = False,
+    **options: Unpack[Options],
 ) -> Sweep: ...
 
 

@@ -19,19 +19,13 @@ their schema evolution", JSS 2021; documentation of KurrentDB (EventStoreDB), "A
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
-from simtx.errors import ScenarioError
+from simtx.protocols.derived.choices import refuse_unknown
 
 Append: TypeAlias = Literal["expected", "any"]
 Conflict: TypeAlias = Literal["decide", "append", "give-up"]
 Snapshots: TypeAlias = Literal["none", "own", "latest"]
-
-_CHOICES: Final = (
-    ("append", get_args(Append)),
-    ("conflict", get_args(Conflict)),
-    ("snapshots", get_args(Snapshots)),
-)
 
 
 class Event(NamedTuple):
@@ -93,11 +87,7 @@ class AggregateRule:
 
     def __post_init__(self) -> None:
         """Refuse what is none of the choices."""
-        for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                raise ScenarioError(
-                    f"must be one of {', '.join(choices)}, not {getattr(self, name)!r}", f"aggregate: {name}"
-                )
+        refuse_unknown(self, "aggregate")
 
     def load(self, stream: tuple[Event, ...], first: int, snapshot: Snapshot | None) -> State:
         """The state of an aggregate.

@@ -32,15 +32,14 @@ external versioning" and "index modules: gc_deletes"; Kleppmann, "Designing Data
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
 from simtx.errors import ScenarioError
+from simtx.protocols.derived.choices import refuse_unknown
 
 Update: TypeAlias = Literal["invalidate", "copy", "none"]
 Updater: TypeAlias = Literal["event", "writer", "writer-before"]
 Check: TypeAlias = Literal["none", "version", "lease"]
-
-_CHOICES: Final = (("update", get_args(Update)), ("by", get_args(Updater)), ("check", get_args(Check)))
 
 
 class Copy(NamedTuple):
@@ -82,11 +81,7 @@ class CopyRule:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense together."""
-        for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                raise ScenarioError(
-                    f"must be one of {', '.join(choices)}, not {getattr(self, name)!r}", f"copy: {name}"
-                )
+        refuse_unknown(self, "copy")
         found = problem(self.update, self.by, self.check, fill=self.fill, expires=self.expires)
         if found is not None:
             raise ScenarioError(found[1], f"copy: {found[0]}")

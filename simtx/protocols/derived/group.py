@@ -29,15 +29,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
-from simtx.errors import ScenarioError
-from simtx.protocols.derived.projection import Checkpointing
+from simtx.protocols.derived.choices import refuse_unknown
 
 Guard: TypeAlias = Literal["epoch", "checkpoint", "none"]
 Begin: TypeAlias = Literal["checkpoint", "end"]
-
-_CHOICES: Final = (("checkpoint", ("with", "after")), ("guard", get_args(Guard)), ("begin", get_args(Begin)))
 
 
 class Partition(NamedTuple):
@@ -68,18 +65,14 @@ class GroupRule:
         ScenarioError: A value is none of those, or they contradict each other.
     """
 
-    checkpoint: Checkpointing = "with"
+    checkpoint: Literal["with", "after"] = "with"
     guard: Guard = "epoch"
     raised: bool = True
     begin: Begin = "checkpoint"
 
     def __post_init__(self) -> None:
         """Refuse what is none of the choices."""
-        for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                raise ScenarioError(
-                    f"must be one of {', '.join(choices)}, not {getattr(self, name)!r}", f"group: {name}"
-                )
+        refuse_unknown(self, "group")
 
     def fenced(self, partition: Partition, epoch: int) -> Partition:
         """The partition after a new owner has raised the fence."""

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
-from simtx.errors import ScenarioError
+from simtx.protocols.derived.choices import refuse_unknown
 
 Counts: TypeAlias = Literal["sources", "messages"]
 Keeps: TypeAlias = Literal["store", "memory"]
@@ -38,14 +38,6 @@ Knows: TypeAlias = Literal["start", "join"]
 Decision: TypeAlias = Literal["", "complete", "undo"]
 BranchState: TypeAlias = Literal["", "done", "refused", "undone"]
 Report: TypeAlias = Literal["done", "refused"]
-
-_CHOICES: Final = (
-    ("counts", get_args(Counts)),
-    ("keeps", get_args(Keeps)),
-    ("undoes", get_args(Undoes)),
-    ("ends", get_args(Ends)),
-    ("knows", get_args(Knows)),
-)
 
 
 class Joined(NamedTuple):
@@ -87,11 +79,7 @@ class JoinRule:
 
     def __post_init__(self) -> None:
         """Refuse what is none of the choices."""
-        for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                raise ScenarioError(
-                    f"must be one of {', '.join(choices)}, not {getattr(self, name)!r}", f"join: {name}"
-                )
+        refuse_unknown(self, "join")
 
     def told(self, joined: Joined, branch: int, report: Report, branches: int) -> Joined:
         """The join after a report of one of so many branches."""

@@ -24,14 +24,12 @@ Lambda Architecture", 2014 (a second output table, switched when it has caught u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
-from simtx.errors import ScenarioError
+from simtx.protocols.derived.choices import refuse_unknown
 
 Checkpointing: TypeAlias = Literal["with", "after", "before"]
 Rebuild: TypeAlias = Literal["shadow", "early", "in-place"]
-
-_CHOICES: Final = (("checkpoint", get_args(Checkpointing)), ("rebuild", get_args(Rebuild)))
 
 
 class Table(NamedTuple):
@@ -85,11 +83,7 @@ class ProjectionRule:
 
     def __post_init__(self) -> None:
         """Refuse what is none of the choices."""
-        for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                raise ScenarioError(
-                    f"must be one of {', '.join(choices)}, not {getattr(self, name)!r}", f"projection: {name}"
-                )
+        refuse_unknown(self, "projection")
 
     def writes(self, offset: int, *, replay: bool) -> tuple[Write, ...]:
         """The local transactions by which the event at an offset is worked off, one after the other.

@@ -33,6 +33,7 @@ from simtx.protocols import (
     Execute,
     Forget,
     LogOnce,
+    Machine,
     MarkOutbox,
     Message,
     Prepare,
@@ -617,14 +618,13 @@ class Node:
         self.local.stop()
 
 
-def _unfit(machine: Any, event: Event) -> str:
+def _unfit(machine: Machine, event: Event) -> str:
     """Why a message is one that no correct peer sends, whatever the state of the machine; empty: it may be one."""
     if isinstance(event, Delivery):
         event = event.message
-    admit = getattr(machine, "admit", None) if isinstance(event, Message) else None
-    if admit is not None:
+    if isinstance(event, Message):
         try:
-            admit(event)
+            machine.admit(event)
         except PeerFault as fault:
             return str(fault)
     return ""

@@ -17,8 +17,8 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from simtx.errors import ScenarioError
-from simtx.metrics import views
 from simtx.report.review import build, pdf, since, table
+from simtx.views import view
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _STYLE: Final = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
@@ -108,7 +108,7 @@ def _before(earlier: Path, asked: build.Asked) -> dict[str, Any]:
     """The state of the report before, or that of a result in a folder."""
     if not earlier.is_dir():
         return since.read(earlier)
-    result = views.view("read")(earlier)
+    result = view("read")(earlier)
     if not hasattr(result, "strategies"):
         raise ScenarioError("holds a single run; a comparison, a sweep or a report is needed", str(earlier))
     bare = build.Asked(by=asked.by, where=asked.where, confidence=asked.confidence, runs=False)
