@@ -42,7 +42,7 @@ def test_a_storm_of_retries_outlives_its_cause_under_other_seeds_too(seed: int) 
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["retry-storm"])
+@pytest.mark.parametrize("name", ["retry-storm", "zombie-consumer"])
 def test_a_story_holds_under_twenty_seeds(name: str) -> None:
     """Of a story that fails under some seeds, the sentence is a matter of luck."""
     assert {seed: told.failed for seed in range(1, 21) if (told := simtx.story(name).run(seed)).failed} == {}
