@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from simtx.errors import RunFailed
 from simtx.metrics.run import Run
 from simtx.protocols import Operation
 from simtx.reference.processes.launcher import Launcher
+from simtx.reference.run_folder.audit import entries
 from simtx.reference.stores.base import StoreFailed
 from simtx.reference.stores.sqlite.provider import Order, ProviderBooks
 from simtx.scenario import Scenario
@@ -135,7 +137,7 @@ def test_whoever_is_remembered_does_nothing_twice(strategy: str, at: str, memory
     nothing_twice(run)
 
 
-def killed(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> Run:
+def killed(monkeypatch: pytest.MonkeyPatch, scenario: Scenario, folder: Path) -> Run:
     """A run whose provider is killed while it works on something."""
     play = Launcher.play
 
@@ -151,12 +153,17 @@ def killed(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> Run:
         return left
 
     monkeypatch.setattr(Launcher, "play", with_kill)
-    return simtx.execute(scenario, "saga")
+    return simtx.execute(scenario, "saga", folder=folder)
 
 
-def test_a_provider_that_is_killed_knows_what_it_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_is_killed_knows_what_it_has_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Requests that it had not carried out are lost, answers of others, too; they are repeated, and nothing is done twice."""
-    run = killed(monkeypatch, paying(24, latency="200ms", idempotency="24h"))
+    run = killed(monkeypatch, paying(24, latency="200ms", idempotency="24h"), tmp_path / "run")
+    audited = Counter(
+        line.name for line in entries(tmp_path / "run" / "nodes" / "s1" / "audit.jsonl") if line.act == "call"
+    )
+    assert audited["unknown"] == run.summary.unknown_outcomes
+    assert audited.total() == sum(one.kind == "call" for one in run.trace)
     assert [(one.node, one.detail) for one in run.trace if one.kind == "crash"] == [("s1", "s1.provider")]
     assert run.summary.unknown_outcomes > 0
     nothing_twice(run)

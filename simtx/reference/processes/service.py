@@ -56,6 +56,13 @@ MALFORMED: Final = (
 )
 """Errors of a frame that is well-formed and means nothing."""
 _FACTORS: Final = (1e-3, 1e6)  # how much faster or slower a fault may make a node
+_CALLS: Final = {
+    "done": "the provider says that it is done",
+    "refused": "the provider has refused",
+    "unknown": "no answer has come in time: the provider may have done it, or not",
+    "adopt": "the provider knows how an earlier request has ended",
+}
+"""Calls of a provider that go into the audit log, by their names, with what they mean."""
 _PAUSE: Final = 0.1  # seconds between two attempts to reach a broker that is away
 
 
@@ -277,6 +284,9 @@ class Service:
         self.log.when = when
         self.node.journal.called(actor, what)
         self.log.when = None
+        said = _CALLS.get(what)
+        if said is not None:
+            self.node.record(actor, "call", name=what, reason=said)
 
     def tell_derived(self, process: str, frame: Frame) -> None:
         """Tell a derived store beside this service something, if it is there."""
