@@ -99,6 +99,13 @@ HOLDS: list[Any] = [
     ("choreography", {"participants": 3, "parallel": True, "crashes": 0}),
     ("choreography", {"participants": 3, "parallel": True, "duplicates": 0, "timeouts": 0}),
     ("choreography", {"participants": 4, "parallel": True, "crashes": 0, "duplicates": 0, "timeouts": 0}),
+    ("choreography", {"crashes": 2, "duplicates": 0}),
+    ("choreography", {"scenario": "checkout", "crashes": 0, "duplicates": 0, "timeouts": 0}),
+    pytest.param(
+        ("choreography", {"scenario": "checkout", "duplicates": 0, "timeouts": 0}),
+        marks=pytest.mark.heavy,
+    ),
+    pytest.param(("choreography", {"participants": 3, "parallel": True}), marks=pytest.mark.heavy),
     ("choreography:monitor=true", {"duplicates": 0, "timeouts": 0}),
     (Outbox(closing=True), {}),
     (Outbox(wake=True), {"duplicates": 0}),

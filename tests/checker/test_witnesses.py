@@ -13,12 +13,13 @@ from simtx.checker import Verdict, verify
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.scope import Scope
 from simtx.checker.protocols.verify import coverage, machines, uncovered, undeclared
-from simtx.protocols import DualWrite, Machine, Outbox, Policies, Saga, TwoPhaseCommit
+from simtx.protocols import Choreography, DualWrite, Machine, Outbox, Policies, Saga, TwoPhaseCommit
 from simtx.protocols.saga import Orchestrator
 
 PATIENT = Policies(attempts=2, publish_attempts=2)
 HASTY = Policies(attempts=1, compensation_attempts=1, publish_attempts=2)
 CALM: dict[str, Any] = {"crashes": 0, "duplicates": 0, "timeouts": 0}
+FORK: dict[str, Any] = {**CALM, "participants": 3, "parallel": True}
 
 COVER: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "2pc": [
@@ -67,6 +68,21 @@ COVER: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         (Outbox(policies=HASTY), {**CALM, "unruly": True, "interventions": 2, "failures": 1, "duplicates": 1}),
         (Outbox(policies=HASTY), {**CALM, "failures": 2}),
     ],
+    "choreography": [
+        (Choreography(), {**FORK, "failures": 1, "duplicates": 1}),
+        (Choreography(), {**FORK, "participants": 4}),
+        (Choreography(wake=True), CALM),
+        (Choreography(policies=HASTY), {**FORK, "unruly": True, "interventions": 1, "failures": 1}),
+        (
+            Choreography(policies=HASTY),
+            {**CALM, "unruly": True, "pivot": 0, "interventions": 1, "crashes": 1, "failures": 1},
+        ),
+        (Choreography(policies=HASTY), {**CALM, "unruly": True, "interventions": 2, "failures": 1, "duplicates": 1}),
+        (Choreography(policies=HASTY), {**CALM, "failures": 2}),
+        (Choreography(monitor=True), FORK),
+        (Choreography(monitor=True), {**CALM, "crashes": 1}),
+        (Choreography(monitor=True), {**CALM, "participants": 3, "timeouts": 1}),
+    ],
     "dual-write": [
         (DualWrite(), {"failures": 1, "interventions": 1, "crashes": 0}),
         (DualWrite(), {"participants": 3, "crashes": 0}),
@@ -108,11 +124,18 @@ UNREACHED: dict[str, dict[str, str]] = {
         **{f"service '{state}' on 'begin'": ONCE for state in ("waiting", "parked")},
         **{f"service '{state}' on 'completed'": TWO_STEPS for state in ("waiting", "parked")},
     },
+    "choreography": {
+        **{f"service '{state}' on 'begin'": ONCE for state in ("waiting", "parked")},
+        "service 'parked' on 'step-cancelled'": "in the plans of a scope a compensation is refused before the refused step only, and nobody withdraws that",
+    },
     "dual-write": {
         **{f"service 'idle' on '{event}' to 'finished'": SHORT for event in ("step-done", "step-refused")},
         **{f"service '{state}' on 'begin'": ONCE for state in ("announcing", "waiting", "publishing")},
     },
 }
+
+
+GROUPS = [pytest.param(group, marks=pytest.mark.heavy) if group == "choreography" else group for group in COVER]
 
 
 @cache
@@ -121,7 +144,7 @@ def explored(group: str) -> tuple[Verdict, ...]:
     return tuple(verify(strategy, **scope) for strategy, scope in COVER[group])
 
 
-@pytest.mark.parametrize("group", COVER)
+@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.sample(3)
 def test_every_state_row_and_outcome_of_a_row_has_a_witness(group: str) -> None:
     """What no exploration reaches is listed with its reason; a listed row that is reached is an error, too."""
@@ -150,11 +173,12 @@ RECOVERED: dict[str, set[tuple[str, str, str]]] = {
         *(("orchestrator", record, "aborted") for record in ("refused", "undone", "skip", "resolve")),
     },
     "outbox": {("service", "parked", "parked")},
+    "choreography": {("service", "parked", "parked"), ("monitor", "seen", "watching"), ("monitor", "seen", "finished")},
     "dual-write": set(),
 }
 
 
-@pytest.mark.parametrize("group", COVER)
+@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.sample(3)
 def test_every_recovery_has_a_witness(group: str) -> None:
     """What a restart can find last in its records, and the state that it goes on in."""
@@ -220,11 +244,15 @@ MESSAGES: dict[str, set[str]] = {
     },
     "saga": {"do", "undo", "resolve", "done", "refused", "undone", "error"},
     "outbox": {"step-done", "step-refused", "completed"},
+    "choreography": {
+        *("step-done", "step-refused", "step-cancelled"),
+        *("saga-done", "saga-refused", "saga-undone"),
+    },
     "dual-write": {"step-done", "step-refused"},
 }
 
 
-@pytest.mark.parametrize("group", COVER)
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_message_has_a_witness(group: str) -> None:
     """All kinds of messages that the protocol has are sent in some exploration, and no others."""
     assert set().union(*(verdict.messages for verdict in explored(group))) == MESSAGES[group]

@@ -433,6 +433,31 @@ def test_a_monitor_that_comes_back_goes_on_with_what_its_log_has_kept() -> None:
     assert over.recover([*records, ("seen", "saga-undone", 0, diamond())]) == [Forget()]
 
 
+@pytest.mark.parametrize("refused", [(), (1,)], ids=str)
+def test_the_monitor_sees_every_saga_that_an_event_was_lost_of(refused: tuple[int, ...]) -> None:
+    """Whichever event of a service never comes, as after a dead letter: the saga stands still or is over, and one that stands still is called stuck, also by a monitor that crashes."""
+    chosen = Choreography(monitor=True, patience=0.2)
+    stuck = 0
+    for lost in range(12):
+        for crash in (False, True):
+            world = World(chosen, diamond(refused=refused))
+            seen: set[int] = set()
+            while world._advance():
+                for number, message in list(world.broker.items()):
+                    if message.to != "monitor" and number not in seen:
+                        seen.add(number)
+                        if len(seen) - 1 == lost:
+                            del world.broker[number]
+                            if crash:
+                                world.crash("monitor")
+            net = set(world.net(1).values())
+            over = net == {1} or (net == {0} and world.store("a").rows.get((1, 0, "compensation")) == "undone")
+            said = any("is stuck" in alert.reason for name, _, alert in world.alerts if name == "monitor")
+            assert said is not over, (lost, crash, world.history)
+            stuck += said
+    assert stuck >= 8
+
+
 # --- the strategy -----------------------------------------------------------------------------------------------------------------
 
 
