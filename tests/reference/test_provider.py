@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 import simtx
 from simtx.conformance.check import check_log
-from simtx.errors import RunFailed
+from simtx.errors import PeerFault, RunFailed
 from simtx.metrics.run import Run
 from simtx.protocols import Operation
+from simtx.protocols.codec import encode
 from simtx.reference.processes.launcher import Launcher
+from simtx.reference.processes.provider import ProviderServer
 from simtx.reference.run_folder.audit import entries
+from simtx.reference.run_folder.event_log import LogFile
 from simtx.reference.stores.base import StoreFailed
 from simtx.reference.stores.sqlite.provider import Order, ProviderBooks
 from simtx.scenario import Scenario
+from simtx.scenario.distributions import Constant
+from simtx.scenario.infrastructure import ProviderSpec
+from simtx.workload import Streams, TransactionStreams
+from simtx.workload.provider import Behaviour
 from tests.reference.test_execute import lab, outcomes
+
+if TYPE_CHECKING:
+    from simtx.reference.wire.connection import Peer
 
 MEMORIES: dict[str, dict[str, Any]] = {"key": {"idempotency": "24h"}, "query": {"status_query": True}, "nothing": {}}
 PATIENT = {"call_timeout": 3.0, "vote_timeout": 5.0, "inquiry_timeout": 0.3, "poll_interval": 0.02}
@@ -90,6 +102,128 @@ def test_books_that_are_gone_are_not_made_anew(tmp_path: Path) -> None:
     """A provider that has forgotten everything would charge everybody once more."""
     with pytest.raises(StoreFailed, match="the database is missing"):
         books(tmp_path, create=False)
+
+
+# --- the server ---------------------------------------------------------------------------------------------------------------
+
+WHOLE: dict[str, Any] = {
+    "type": "do",
+    "id": 7,
+    "tx": 1,
+    "key": "a",
+    "operations": encode((Operation("k:1", "add", -4.0, low=0.0),)),
+    "steps": [2],
+    "compensation": False,
+    "accepted": "yes",
+    "refused": None,
+    "role": "participant",
+    "cause": None,
+    "slowness": 1.0,
+}
+
+
+class Asking:
+    """A provider's server, and somebody who is connected to it."""
+
+    def __init__(self, folder: Path, **behaviour: Any) -> None:
+        spec = ProviderSpec(Constant(0.02), idempotency=3600.0, **behaviour)
+        self.failures: list[BaseException] = []
+        self.said: list[dict[str, Any]] = []
+        self.books = books(folder)
+        self.log = folder / "log.1.jsonl"
+        rules = Behaviour.of(spec, "s1", TransactionStreams(Streams(1)))
+        self.server = ProviderServer("s1", spec, rules, self.books, LogFile(self.log, 1), 10, self.failures.append)
+        self.take = self.server.accept(cast("Peer", SimpleNamespace(send=self.said.append)))
+
+    async def ask(self, **changes: Any) -> list[dict[str, Any]]:
+        """What it says to a frame, once nothing is under way any more."""
+        self.said.clear()
+        self.take({**WHOLE, **changes})
+        while self.server._tasks:
+            await asyncio.sleep(0.002)
+        return list(self.said)
+
+    def close(self) -> None:
+        self.server.close()
+        self.books.close()
+        assert self.failures == []
+
+
+def test_a_provider_answers_and_tells_what_it_knows(tmp_path: Path) -> None:
+    async def play() -> None:
+        provider = Asking(tmp_path)
+        assert await provider.ask(type="recall") == [{"type": "known", "id": 7, "answer": None, "branch": None}]
+        assert await provider.ask() == [{"type": "answer", "id": 7, "answer": "done"}]
+        assert await provider.ask() == [{"type": "answer", "id": 7, "answer": "done"}]
+        for kind in ("recall", "query"):
+            assert await provider.ask(type=kind) == [{"type": "known", "id": 7, "answer": "done", "branch": "yes"}]
+        assert provider.books.values() == {"k:1": 6.0}
+        (line,) = provider.log.read_text().splitlines()  # the repetition has changed nothing
+        assert json.loads(line)[2:5] == ["apply", "s1", 1]
+        provider.close()
+
+    asyncio.run(play())
+
+
+def test_nothing_gets_in_or_out_of_a_provider_that_is_unreachable(tmp_path: Path) -> None:
+    """But what it had received before is done."""
+
+    async def play() -> None:
+        provider = Asking(tmp_path)
+        provider.take(WHOLE)
+        provider.take({"type": "control", "do": "unreachable", "factor": 1.0})
+        assert await provider.ask(key="b") == []
+        assert provider.books.values() == {"k:1": 6.0}
+        provider.take({"type": "control", "do": "unreachable", "factor": 0.0})
+        assert await provider.ask() == [{"type": "answer", "id": 7, "answer": "done"}]
+        provider.take({"type": "control", "do": "answering", "factor": 0.0})
+        assert await provider.ask(key="c") == []
+        provider.close()
+
+    asyncio.run(play())
+
+
+def test_a_request_over_the_limit_is_told_so(tmp_path: Path) -> None:
+    async def play() -> None:
+        provider = Asking(tmp_path, rate_limit=0.001, burst=1)
+        assert await provider.ask() == [{"type": "answer", "id": 7, "answer": "done"}]
+        assert await provider.ask() == [{"type": "limited", "id": 7}]
+        provider.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "charge"},
+        {"tx": 10},
+        {"tx": True},
+        {"key": 5},
+        {"key": "\ud800"},
+        {"operations": "all"},
+        {"operations": encode((Operation("\ud800"),))},
+        {"operations": encode((Operation("k", "add", 1e300),))},
+        {"steps": ["first"]},
+        {"steps": None},
+        {"accepted": ["yes"]},
+        {"slowness": float("nan")},
+        {"slowness": "very"},
+        {"type": "query", "key": None},
+        {"type": "control", "do": "slow", "factor": -1.0},
+    ],
+)
+def test_a_frame_that_no_service_sends_ends_its_connection_and_nothing_else(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    async def play() -> None:
+        provider = Asking(tmp_path)
+        with pytest.raises(PeerFault):
+            provider.take({**WHOLE, **changes})
+        assert await provider.ask() == [{"type": "answer", "id": 7, "answer": "done"}]
+        provider.close()
+
+    asyncio.run(play())
 
 
 # --- whole runs ---------------------------------------------------------------------------------------------------------------

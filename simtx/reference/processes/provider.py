@@ -47,6 +47,7 @@ class ProviderServer:
         behaviour: How it answers.
         books: What it has done.
         log: Its event log; changes of values are entries of the service.
+        transactions: How many the run may have.
         fail: Told why it cannot go on.
 
     Attributes:
@@ -60,6 +61,7 @@ class ProviderServer:
         behaviour: Behaviour,
         books: ProviderBooks,
         log: LogFile,
+        transactions: int,
         fail: Callable[[BaseException], None],
     ) -> None:
         self._service = service
@@ -67,6 +69,7 @@ class ProviderServer:
         self._behaviour = behaviour
         self._books = books
         self._log = log
+        self._transactions = transactions
         self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(1, "provider-books")
@@ -98,16 +101,23 @@ class ProviderServer:
         number = frame["id"]
         if kind == "do":
             slowness = _slowness(frame)
-            return self._do(number, _order(frame, self._loop.time()), slowness, frame, reply)
+            return self._do(number, _order(frame, self._transaction(frame), self._loop.time()), slowness, frame, reply)
         key = frame["key"]
         if not isinstance(key, str):
             raise PeerFault("a question about a request without its key")
+        key.encode()
         if kind == "query":
-            latency = self._behaviour.latency(_transaction(frame)) * _slowness(frame)
+            latency = self._behaviour.latency(self._transaction(frame)) * _slowness(frame)
             return self._tell(number, key, latency, reply)
         if kind == "recall":
             return self._tell(number, key, 0.0, reply)
         raise PeerFault(f"a frame of type {str(kind)[:40]!r}, which no provider knows")
+
+    def _transaction(self, frame: Frame) -> int:
+        tx = frame["tx"]
+        if type(tx) is not int or not 0 <= tx < self._transactions:
+            raise PeerFault("a request about a transaction that this run does not have")
+        return tx
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -183,7 +193,7 @@ class ProviderServer:
         """The launcher asks for the state, or has a fault begin or end."""
         what = frame.get("do")
         if what in (UNREACHABLE, SLOW, ANSWERING):
-            self.suffer({what: float(frame["factor"])})
+            self.suffer({what: _factor(frame["factor"])})
         return {
             "type": "state",
             "id": frame.get("id"),
@@ -204,21 +214,17 @@ class ProviderServer:
         self._writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _transaction(frame: Frame) -> int:
-    tx = frame["tx"]
-    if type(tx) is not int or tx < 0:
-        raise PeerFault("a request without the number of its transaction")
-    return tx
-
-
 def _slowness(frame: Frame) -> float:
-    slowness = float(frame.get("slowness", 1.0))
-    if not 0 <= slowness <= _SLOWEST:
-        raise PeerFault(f"slowness is a number up to {_SLOWEST:g}")
-    return slowness
+    return _factor(frame.get("slowness", 1.0))
 
 
-def _order(frame: Frame, now: float) -> Order:
+def _factor(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= float(value) <= _SLOWEST:
+        raise PeerFault(f"a factor is a number up to {_SLOWEST:g}")
+    return float(value)
+
+
+def _order(frame: Frame, tx: int, now: float) -> Order:
     """The request that a frame is, if it is one."""
     key, accepted, refused = (frame.get(name) for name in ("key", "accepted", "refused"))
     operations, steps = decode(frame["operations"]), tuple(frame["steps"])
@@ -226,9 +232,10 @@ def _order(frame: Frame, now: float) -> Order:
         raise PeerFault("a request whose key, or what is to be written down, is no text")
     if not bodies.operations(operations) or not bodies.indexes(steps):
         raise PeerFault("a request without operations, or without the numbers of its steps")
-    return Order(
-        _transaction(frame), key, tuple(operations), steps, bool(frame.get("compensation")), accepted, refused, now
-    )
+    for text in (key, accepted, refused, *(one.key for one in operations)):
+        if text is not None:
+            text.encode()  # half a surrogate pair is no text that a file takes
+    return Order(tx, key, tuple(operations), steps, bool(frame.get("compensation")), accepted, refused, now)
 
 
 async def run_provider(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
@@ -253,7 +260,7 @@ async def run_provider(folder: Path, name: str, incarnation: int, config: dict[s
     ending = Ending()
     books = ProviderBooks.of(run.node(name) / BOOKS, scenario.services[service], create=create)
     behaviour = Behaviour.of(spec, service, streams)
-    provider = ProviderServer(service, spec, behaviour, books, log, ending.fail)
+    provider = ProviderServer(service, spec, behaviour, books, log, config["transactions"], ending.fail)
 
     @Refusals
     def refused(address: str, reason: str) -> None:
