@@ -126,6 +126,16 @@ ROWS = (
         scope={"timeouts": 0, "participants": 3},
     ),
     Row(
+        "paxos-commit:acceptors=nodes",
+        "paxos-commit.md#acceptors-on-nodes-of-their-own",
+        "as plain; a service that is away is no acceptor less",
+        "as plain",
+        "5N + 4",
+        "2N + 2",
+        ("5N - 3", "N"),
+        scope={"timeouts": 0},
+    ),
+    Row(
         "paxos-commit:faults=0",
         "paxos-commit.md",
         "as two-phase commit",

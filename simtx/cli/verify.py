@@ -32,7 +32,9 @@ def verify(
     dead_letters: Annotated[int, typer.Option(help="Messages that the broker gives up.")] = 0,
     upgrade: Annotated[
         str | None,
-        typer.Option(help="A rolling upgrade; what cannot be read yet makes its consumer stop that lane, or skip it."),
+        typer.Option(
+            help="A rolling upgrade; what cannot be read yet makes its consumer stop that lane, or skip it; gated: nobody writes the new version before all read it."
+        ),
     ] = None,
     lasting: Annotated[bool, typer.Option("--lasting", help="Who crashes stays away, for good.")] = False,
     parallel: Annotated[bool, typer.Option("--parallel", help="The steps form a graph and not a chain.")] = False,

@@ -489,7 +489,7 @@ EntryKind: TypeAlias = Literal[
     "send", "reject", "publish", "acknowledge", "answer", "decided", "suspect", "alert", "forget", "logonce", "append", "lost",
     "transact", "execute", "prepare", "commit", "rollback",
     "apply", "query", "wait", "unlock", "serve", "free", "read",
-    "call", "drop", "confirm", "logged", "redeliver", "refuse", "stop",
+    "call", "drop", "confirm", "logged", "redeliver", "refuse", "stop", "lag", "stored-again",
     "arrive", "ask", "give-up", "suppress", "expire", "reply",
     "crash", "restart", "fault", "healed",
     "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "used", "end",
@@ -538,6 +538,8 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
         "redeliver": Text,
         "refuse": Text,
         "stop": Text,
+        "lag": Number,
+        "stored-again": Text,
         # clients
         "arrive": Arrived,
         "ask": Number,

@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 _COUNTED: Final = ("redeliveries", "failed_deliveries", "dead_letters", "events_dropped")
+_BY_BROKER: Final = "stored_again"
 _UPGRADED: Final = ("lanes_stopped", "dead_letters")
 
-FIGURES: Final = frozenset((*_COUNTED, *_UPGRADED, "stored_again", "messages_unread"))
+FIGURES: Final = frozenset((*_COUNTED, *_UPGRADED, _BY_BROKER, "messages_unread"))
 """Figures of deliveries that are counted."""
 
-OF_DELIVERIES: Final = frozenset(("refuse", "drop", "stop"))
+OF_DELIVERIES: Final = frozenset(("refuse", "drop", "stop", "stored-again"))
 """Kinds of entries that say what became of a delivery."""
 
 _COUNTS: Final[Mapping[tuple[str, str], str]] = {
     ("refuse", POISON): "failed_deliveries",
     ("drop", DEAD_LETTER): "dead_letters",
     ("drop", RETENTION): "events_dropped",
+    ("stored-again", ""): _BY_BROKER,
 }
 
 
@@ -34,15 +36,21 @@ def counted(event: LogEntry) -> str:
     return _COUNTS.get((event.kind, event.detail), "")
 
 
-def figures(counts: Mapping[str, int], scenario: Scenario) -> dict[str, float]:
+def figures(counts: Mapping[str, int], scenario: Scenario, lag: int | None = None) -> dict[str, float]:
     """The figures that an event log holds and that not every run has.
 
     Args:
         counts: What was counted, by `counted`; redeliveries, too.
         scenario: What was played.
+        lag: The most events that waited in one partition; None: the log is that of a broker which does not write down what it stores.
     """
     names = (_COUNTED if scenario.broker.special else ()) + (_UPGRADED if scenario.upgrades else ())
-    return {name: float(counts[name]) for name in names}
+    found = {name: float(counts[name]) for name in names}
+    if scenario.broker.special and lag is not None:
+        found[_BY_BROKER] = float(counts[_BY_BROKER])
+        if scenario.broker.partitions:
+            found["partition_lag_max"] = float(lag)
+    return found
 
 
 def given_up(figures: Mapping[str, float]) -> str:

@@ -32,6 +32,7 @@ from simtx.metrics.recovery import target
 from simtx.metrics.stations import Counts, Stations
 from simtx.metrics.warmup import mser5
 from simtx.protocols.names import BROKER, HUB, VOTE_STORE
+from simtx.protocols.registry import FURTHER_NODES
 from simtx.scenario.popularity import hottest
 
 if TYPE_CHECKING:
@@ -251,6 +252,7 @@ def strikes(scenario: Scenario, data: RunData) -> dict[str, int]:
         *scenario.services,
         BROKER,
         VOTE_STORE,
+        *FURTHER_NODES,
     }  # what is none of them is the hub, which each strategy calls by a name of its own
     nameless = Counter(one.target if one.target in places else HUB for one in data.struck if one.fault < 0)
     found: dict[str, int] = {}

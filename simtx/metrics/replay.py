@@ -162,6 +162,7 @@ class Replay:
         self.broker = broker
         self.votes = votes
         self.delivered: Counter[str] = Counter()
+        self.lag: int | None = None
         self.arrivals = 0
         self.working: set[int] = set()
         self.whole = False  # whether the log says what machines have asked for
@@ -208,6 +209,7 @@ class Replay:
                 "free",
                 "crash",
                 "redeliver",
+                "lag",
                 "restart",
                 "suspect",
                 "alert",
@@ -286,7 +288,7 @@ class Replay:
             watched=[name for name in PROPERTIES if name != "no-ghost" or self.whole],
             extra=({"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {})
             | (providers.figures(self.calls) if scenario.providers else {})
-            | (figures(self.delivered, scenario) if self.broker else {})
+            | (figures(self.delivered, scenario, self.lag) if self.broker else {})
             | asking.figures(
                 scenario.clients,
                 self.arrivals,
@@ -378,6 +380,9 @@ class Replay:
     def _redeliver(self, event: LogEntry) -> None:
         self.delivered["redeliveries"] += 1
         self._add(event, "retries")
+
+    def _lag(self, event: LogEntry) -> None:
+        self.lag = max(self.lag or 0, Number.read(event).number)
 
     def _append(self, event: LogEntry) -> None:
         self._add(event, Durability.read(event).text())

@@ -30,6 +30,7 @@ class Extras:
             tells everybody who asks. The figures count it so. None: only what has left no trace anywhere.
         exempt: Properties of `simtx.verify` that say nothing about it. Of one whose steps only reserve until the decision: ``undo-order``, as nobody builds on
             a reservation, so that they may be released in any order.
+        further_nodes: Names of nodes that it has beside the services and its hub, such as acceptors. Each has a log like that of the hub and no rows, and is in the hub's zone.
         reserves: Whether its steps reserve what the plan changes, and change it with the decision: stores then do other operations than those of the plan.
         last_resource: The one service that need not prepare, though its machines ask services to; None: there is none.
         one_phase: Whether a transaction of one service needs no preparation.
@@ -47,6 +48,7 @@ class Extras:
     asks: tuple[str, ...] = ()
     presumption: str | None = None
     exempt: tuple[str, ...] = ()
+    further_nodes: tuple[str, ...] = ()
     reserves: bool = False
     last_resource: str | None = None
     one_phase: bool = False
@@ -60,6 +62,12 @@ def extras(strategy: Strategy) -> Extras:
     """Optional members of this strategy, with defaults for those that it does not have."""
     said: dict[str, Any] = {name: getattr(strategy, name) for name in _NAMES if hasattr(strategy, name)}
     return Extras(**said)
+
+
+def own_nodes(strategy: Strategy) -> tuple[str, ...]:
+    """Names of the nodes that a strategy has beside the services: its hub, if it has one, and what it has further."""
+    hub = () if strategy.hub is None else (strategy.hub,)
+    return (*hub, *extras(strategy).further_nodes)
 
 
 def policies_in_force(strategy: Strategy, scenario: Policies) -> Policies:

@@ -25,6 +25,10 @@ accepted count as not given.
 With **F = 0** the leader is the only acceptor, its record is the commit record, and all of this is two-phase commit with presumed abort: nobody else can take the lead, refusals are not written down, who is
 not known is aborted, and aborts are not acknowledged.
 
+With **acceptors on nodes of their own** the leader and the participants are not acceptors, and the acceptors nothing else (`simtx.protocols.paxos_apart`). A vote says who leads and who takes part. The leader
+receives no votes, so that it tells all of an abort: who is still at work rolls back afterwards, and who was never asked leaves a tombstone. It keeps nothing on disk, and after a crash leads no ballot again. An
+acceptor has no rows. It keeps what it has promised and accepted until all participants have ended: it is told then, or asks. So a request that comes again after that is decided anew, as under two-phase commit.
+
 **Invariants.**
 
 1. An acceptor accepts nothing in a ballot lower than one that it has joined, crashes or not. So it forgets its record only when its branch has ended for good: a rollback is forced where there is one,
@@ -34,7 +38,8 @@ not known is aborted, and aborts are not acknowledged.
 4. A participant with a tombstone or a refusal in its row never votes for commit.
 
 **Costs.** Failure-free, N participants that write, a leader on a node of its own: N(F + 3) messages and N acknowledgements; 2N + F + 1 forced writes. The leader being a participant, which is how the paper counts
-co-location: N(F + 3) - 3 messages and N - 1 acknowledgements. The paper counts neither acknowledgements nor the participants' N commit records.
+co-location: N(F + 3) - 3 messages and N - 1 acknowledgements. Acceptors on nodes of their own: (N + 1)(F + 3) - 2 messages, which is the count of the paper for that, N acknowledgements, and
+F + 1 words that an acceptor may forget; the same forced writes. The paper counts neither acknowledgements nor the participants' N commit records.
 
 **Known weaknesses.** A participant that only reads votes and is told like all others; two-phase commit lets it go after its vote. Without more than F acceptors that are up, those in doubt are blocked, as under two-phase
 commit. The rows have to be kept for longer than anybody may be in doubt (`Policies.dedup_retention`).
@@ -49,13 +54,23 @@ from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.contract import Machine, Plan, Promise
+from simtx.protocols.paxos_apart import ApartLeader, ApartParticipant, PaxosAcceptor, council
 from simtx.protocols.paxos_leader import PaxosLeader
 from simtx.protocols.paxos_participant import LeadingParticipant, PaxosParticipant
 from simtx.protocols.policies import POLICIES, Policies
 
-__all__ = ["LeadingParticipant", "PaxosCommit", "PaxosLeader", "PaxosParticipant"]
+__all__ = [
+    "ApartLeader",
+    "ApartParticipant",
+    "LeadingParticipant",
+    "PaxosAcceptor",
+    "PaxosCommit",
+    "PaxosLeader",
+    "PaxosParticipant",
+]
 
 Leader = Literal["own", "participant"]
+Acceptors = Literal["members", "nodes"]
 HUB: Final = "coordinator"
 MOST_FAULTS: Final = 10
 
@@ -67,6 +82,7 @@ class PaxosCommit(BuiltIn):
     Attributes:
         faults: F, how many of the 2F + 1 acceptors may be down; with 0 it is two-phase commit.
         leader: Where the first leader is: on a node of its ``"own"``, or on that of the first ``"participant"``, which clients then turn to.
+        acceptors: Who they are: the first ``"members"`` of each transaction, or ``"nodes"`` of their own, ``acceptor-1`` to ``acceptor-3`` for F = 1, which are nothing else.
         policies: Timeouts; None: the scenario's.
 
     Raises:
@@ -75,9 +91,11 @@ class PaxosCommit(BuiltIn):
 
     faults: int = 1
     leader: Leader = "own"
+    acceptors: Acceptors = "members"
     policies: Policies | None = None
     hub: str | None = field(init=False, repr=False, default=HUB)
     presumption: str | None = field(init=False, repr=False, default=None)
+    further_nodes: tuple[str, ...] = field(init=False, repr=False, default=())
 
     name: ClassVar[str] = "paxos-commit"
     promise: ClassVar[Promise] = "decided"
@@ -93,11 +111,29 @@ class PaxosCommit(BuiltIn):
         if self.leader not in get_args(Leader):
             choices = " or ".join(f'"{one}"' for one in get_args(Leader))
             raise ScenarioError(f"leader = {self.leader!r} is not available: use {choices}", "PaxosCommit")
+        if self.acceptors not in get_args(Acceptors):
+            choices = " or ".join(f'"{one}"' for one in get_args(Acceptors))
+            raise ScenarioError(f"acceptors = {self.acceptors!r} is not available: use {choices}", "PaxosCommit")
+        if self.acceptors == "nodes":
+            self._apart()
         require(POLICIES, self.policies, "policies", "PaxosCommit")
         if self.leader == "participant":
             object.__setattr__(self, "hub", None)
         elif not self.faults:
             object.__setattr__(self, "presumption", "abort")
+
+    def _apart(self) -> None:
+        if self.leader != "own":
+            raise ScenarioError(
+                "acceptors = 'nodes' takes a leader on a node of its own, too: leave out leader = 'participant'",
+                "PaxosCommit",
+            )
+        if not self.faults:
+            raise ScenarioError(
+                "acceptors = 'nodes' with faults = 0 is two-phase commit with one node more: use faults = 1 or more",
+                "PaxosCommit",
+            )
+        object.__setattr__(self, "further_nodes", council(self.faults))
 
     def entry(self, plan: Plan) -> str:
         """The client turns to the leader."""
@@ -108,16 +144,26 @@ class PaxosCommit(BuiltIn):
         policies = self.policies or DEFAULT_POLICIES
         if self.hub is None:
             return LeadingParticipant(node, tx, policies, self.faults)
+        if self.further_nodes:
+            apart = (
+                PaxosAcceptor if node in self.further_nodes else ApartLeader if node == self.hub else ApartParticipant
+            )
+            return apart(node, tx, policies, self.faults)
         kind = PaxosLeader if node == self.hub else PaxosParticipant
         return kind(node, tx, policies, self.faults)
 
     def check(self, plan: Plan) -> str | None:
-        """A transaction takes enough services to have 2F + 1 acceptors, and none that is called like the leader."""
+        """A transaction takes enough services to have 2F + 1 acceptors, unless these are nodes of their own; none is called like another node."""
         services = plan.services()
         if not services:
             return "the transaction has no steps; Paxos Commit needs at least one"
         if self.hub in services:
             return f"a service is named '{self.hub}', which Paxos Commit needs for its leader: give the service another name"
+        for name in self.further_nodes:
+            if name in services:
+                return f"a service is named '{name}', which Paxos Commit needs for an acceptor: give the service another name"
+        if self.further_nodes:
+            return None
         members = len(services) + (self.hub is not None)
         if members <= 2 * self.faults:
             most = (members - 1) // 2

@@ -168,9 +168,7 @@ class PaxosLeader(Member):
         self.outcome = outcome
         self.fence = outcome == ABORTED and not proven and self.faults > 0
         self.pending = [name for name in self.participants if name not in self.refused]
-        voted = [name for name in self.pending if name in self.votes]
-        now = voted if outcome == ABORTED and not self.own and (self.refused or not self.faults) else self.pending
-        effects = [*self.said(outcome), *map(self.tell, now)]
+        effects = [*self.said(outcome), *map(self.tell, self.to_tell(outcome))]
         if not self.faults and outcome == ABORTED:
             self.state = "finished"
             return [LAZY_ABORT, *effects, FORGET]
@@ -179,6 +177,12 @@ class PaxosLeader(Member):
             return [*effects, FORGET]
         self.settle()
         return [*effects, self.wait(), cancel]
+
+    def to_tell(self, outcome: str) -> list[str]:
+        """Who is told the outcome at once: of an abort in ballot 0 those that have voted, as the others are told when their vote comes."""
+        if outcome == ABORTED and not self.own and (self.refused or not self.faults):
+            return [name for name in self.pending if name in self.votes]
+        return self.pending
 
     def adopt(self, event: Message) -> list[Effect]:
         """Another leader has come to the outcome, and tells all: answer the client, and be there for those that it does not reach."""

@@ -21,7 +21,8 @@ from simtx.protocols.cornus import Cornus
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.extras import configured, extras
 from simtx.protocols.outbox import Outbox
-from simtx.protocols.paxos_commit import PaxosCommit
+from simtx.protocols.paxos_apart import council
+from simtx.protocols.paxos_commit import MOST_FAULTS, PaxosCommit
 from simtx.protocols.policies import Policies
 from simtx.protocols.saga import Saga
 from simtx.protocols.tcc import TryConfirmCancel
@@ -48,6 +49,9 @@ STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
 
 HUBS: Final = tuple(dict.fromkeys(kind.hub for kind in STRATEGIES.values() if kind.hub is not None))
 """Names of hubs under the built-in strategies."""
+
+FURTHER_NODES: Final = council(MOST_FAULTS)
+"""Names of nodes that built-in strategies may have beside services and hub: acceptors."""
 
 LABELS: Final[Mapping[str, str]] = types.MappingProxyType({name: kind.label for name, kind in STRATEGIES.items()})
 """The same names for people, as in tables and pictures."""

@@ -15,6 +15,8 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.event_schema import Schema, SchemaError
+from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import HUB
 from simtx.reference.addresses import without_password
 from simtx.reference.node.crash_points import CrashPoint
@@ -29,7 +31,6 @@ from simtx.reference.run_folder.derived import figures
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.stores.sqlite.provider import BOOKS, ProviderBooks
-from simtx.reference.wire.schema import Schema, SchemaError
 from simtx.scenario.provenance import Provenance, provenance
 from simtx.scenario.strata import refuse
 
@@ -116,10 +117,10 @@ def execute(
         check_address(host, port, 8 + 4 * len(scenario.services) + len(scenario.derived))
     elif port:
         raise ScenarioError("a port belongs to an address: say host as well, such as 127.0.0.1", "port")
-    _check_versions(speaks or {}, {*scenario.services, chosen.hub})
+    _check_versions(speaks or {}, {*scenario.services, *own_nodes(chosen)})
     for _, node, version in upgrades:
-        _check_versions({node: version}, {*scenario.services, chosen.hub})
-    nodes = [*scenario.services, *([chosen.hub] if chosen.hub is not None else [])]
+        _check_versions({node: version}, {*scenario.services, *own_nodes(chosen)})
+    nodes = [*scenario.services, *own_nodes(chosen)]
     spoken = dict.fromkeys(nodes, str(scenario.events.version))
     rolled = [(at, node, version, version) for at, node, version in upgrades]
     for one in scenario.upgrades:

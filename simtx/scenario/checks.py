@@ -112,6 +112,7 @@ def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
         ("commit_every", "partitions", given["partitions"]),
         ("nack_delay", "nack", given["nack"]),
         ("deduplication_by", "deduplication_window", given["deduplication_window"]),
+        ("poison_until", "poison", given["poison"] or given["poison_transactions"]),
     ):
         if name in said and not there:
             yield ("broker", name), f"means nothing without '{need}'"

@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 from simtx.protocols import contract
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
+from simtx.protocols.registry import FURTHER_NODES
 from simtx.scenario import build, schema
 from simtx.scenario.fault_kinds import FAULT_KINDS, Place
 from simtx.scenario.problems import Path, Problem
@@ -81,7 +82,7 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
                 (*path, "node"),
                 f"a {fault.kind} happens to {whom}; for the {what} there is kind = '{fault.node}-outage'",
             )
-        elif fault.node not in (*allowed, each):
+        elif fault.node not in (*allowed, each) and not (kind.place == "node" and fault.node in FURTHER_NODES):
             yield (
                 (*path, "node"),
                 f"{shown(fault.node)} is no node that a {fault.kind} can happen to; {hint(fault.node, allowed)}",

@@ -101,11 +101,18 @@ def _moment(value: Any) -> str:
     return str(value)
 
 
+def _counts(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{units.shown(value)} is no list of whole numbers")
+    return tuple(map(units.count, value))
+
+
 Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds), Notation("duration")]
 Period: TypeAlias = Annotated[float, PlainValidator(_period), Notation("duration above 0")]
 MaybeSeconds: TypeAlias = Annotated[float | None, PlainValidator(_seconds), Notation("duration")]
 MaybePeriod: TypeAlias = Annotated[float | None, PlainValidator(_period), Notation("duration above 0")]
 Waits: TypeAlias = Annotated[tuple[float, ...], PlainValidator(_waits), Notation("list of durations above 0")]
+Counts: TypeAlias = Annotated[tuple[int, ...], PlainValidator(_counts), Notation("list of whole numbers")]
 Latency: TypeAlias = Annotated[Distribution, PlainValidator(_latency), Notation("distribution of a duration")]
 MaybeLatency: TypeAlias = Annotated[
     Distribution | None, PlainValidator(_latency), Notation("distribution of a duration")

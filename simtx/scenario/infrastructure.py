@@ -336,6 +336,8 @@ class BrokerSpec:
         deduplication_by: By what a producer's repetition is known: by the ``message``, whoever repeats it, or only to the ``producer`` that has published it
             before, as long as its process lives.
         poison: Share of events that a consumer can never handle: every attempt fails before its machine has seen it.
+        poison_transactions: Transactions, counted from 0, of which every event is poison, beside that share.
+        poison_until: When consumers are in place that can handle it, in seconds: from then on nothing is poison any more; None: never.
     """
 
     zone: str
@@ -357,6 +359,8 @@ class BrokerSpec:
     nack_delay: float = 0.0
     deduplication_by: KnownBy = "message"
     poison: float = 0.0
+    poison_transactions: tuple[int, ...] = ()
+    poison_until: float | None = None
 
     @property
     def special(self) -> str:
@@ -366,6 +370,11 @@ class BrokerSpec:
         plain = {one.name: one.default for one in fields(self) if one.default is not MISSING}
         changed = [name for name, value in plain.items() if getattr(self, name) != value]
         return f"a broker with {', '.join(changed)}" if changed else ""
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether any event may be poison."""
+        return self.poison > 0 or bool(self.poison_transactions)
 
     def overdue(self, deliveries: int) -> float:
         """Seconds until a message comes again that was delivered so many times and was not acknowledged."""

@@ -19,6 +19,7 @@ from simtx.scenario.fault_kinds import FaultKind
 from simtx.scenario.fields import (
     AckLatency,
     Chance,
+    Counts,
     Factor,
     ForcedWrite,
     Latency,
@@ -347,6 +348,12 @@ class BrokerFile(Table):
     poison: Chance = _field(
         "Share of events that their consumer can never handle: every attempt fails, before anything has happened.", 0.0
     )
+    poison_transactions: Counts = _field(
+        "Transactions, counted from 0, of which every event is poison, beside that share.", ()
+    )
+    poison_until: MaybeSeconds = _field(
+        "When consumers that can handle it are in place: from then on nothing is poison any more; absent: never.", None
+    )
 
 
 class ParameterFile(Table):
@@ -514,7 +521,8 @@ class FaultFile(Table):
         'What happens. In a `broker-outage` the broker\'s process is gone and its machine is not: publications are refused after a round trip. If the machine should not answer at all, use `partition` with `a = ["broker"]`. In a `provider-outage` nobody reaches the provider of a service, and none of its answers arrives; a provider that is `provider-degraded` is slower, and leaves more requests without an answer.'
     )
     node: str | None = _field(
-        "The service, or `hub`, that it happens to, or whose provider; `*`: each of them, independently. Not for links and the broker.",
+        "The service, or `hub`, that it happens to, or whose provider, or `acceptor-1` and so on under a strategy that has such nodes; `*`: each service and the hub, independently. "
+        "Not for links and the broker.",
         None,
     )
     at: MaybeSeconds = _field("When it begins.", None)

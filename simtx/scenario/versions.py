@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 EventVersion: TypeAlias = Literal["1.0", "2.0", "2.1", "3.0"]
-"""Versions of the form of events, oldest first; `simtx.reference.wire.schema` has the forms themselves."""
+"""Versions of the form of events, oldest first; `simtx.protocols.event_schema` has the forms themselves."""
 Unread: TypeAlias = Literal["stop", "dead-letter"]
 """What a consumer does with an event that it cannot read: it stops the lane until it is upgraded, or sets the event aside and goes on."""
 

@@ -9,11 +9,12 @@ not wait for its timeout. A machine that is away answers nothing: that is a part
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION
+from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION, Number
 from simtx.protocols import Done, Message, Publish
 from simtx.protocols.names import BROKER
 from simtx.scenario.infrastructure import AT_ONCE
@@ -79,7 +80,8 @@ class Broker:
         self._lanes: dict[tuple[str, int], deque[Parcel]] = {}
         self._seen: dict[Message | tuple[Message, str, int], float] = {}
         self._stored: set[Message] | None = set() if spec.special else None
-        self._poisonous = poisonous(spec.poison, world.streams)
+        self._poisonous = poisonous(spec.poison, world.streams, spec.poison_transactions)
+        self._cured = math.inf if spec.poison_until is None else spec.poison_until
         self._next = 0
         self._process = world.processes.get(BROKER)
         self.up = True
@@ -90,6 +92,8 @@ class Broker:
         self.failed = 0
         self.stored_again = 0
         self.log = PartitionedLog(self) if spec.partitions else None
+        if spec.special and world.trace is not None:  # from here on it is written down what it stores
+            world.trace.log("lag", BROKER, -1, actor=BROKER, detail=Number(0).text())
 
     def link(self, source: str, destination: str) -> Link:
         """The link between the broker and a node."""
@@ -167,7 +171,8 @@ class Broker:
         if not self._duplicate(publication):
             self.published += 1
             if self._stored is not None:
-                self.stored_again += message in self._stored
+                if message in self._stored:
+                    self._again_stored(message)
                 self._stored.add(message)
             # A broker without order is one whose every message has a lane of its own.
             lane = (message.to, message.tx if self._spec.ordered else self._next)
@@ -185,6 +190,14 @@ class Broker:
                 queue.append(parcel)
         # A duplicate is acknowledged as well: its producer repeats because it has no ack of the first.
         self.link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
+
+    def _again_stored(self, message: Message) -> None:
+        """A repetition was taken for new: it is counted and written down."""
+        self.stored_again += 1
+        trace = self._world.trace
+        if trace is not None:
+            cause = trace.origin(message)
+            trace.log("stored-again", BROKER, message.tx, cause, actor=BROKER, peer=message.to, name=message.kind)
 
     def _duplicate(self, publication: _Publication) -> bool:
         window = self._spec.deduplication_window
@@ -235,7 +248,7 @@ class Broker:
 
     def _pass_on(self, parcel: Parcel) -> None:
         message, consumer = parcel.message, self._world.nodes[parcel.message.to]
-        if self._spec.poison or self._world.versions is not None:
+        if self._spec.poisoned or self._world.versions is not None:
             self.link(BROKER, consumer.name).transmit(self._attempt, parcel, message.tx, message)
         else:
             self.link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
@@ -267,7 +280,7 @@ class Broker:
     def fails(self, parcel: Parcel) -> bool:
         """Whether a consumer cannot handle an event; it is counted and written down."""
         message = parcel.message
-        if not self._poisonous(message):
+        if self._env.now >= self._cured or not self._poisonous(message):
             return False
         self.failed += 1
         trace = self._world.trace

@@ -118,7 +118,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "Transaction": "name parameters steps",
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
     "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention "
-    "kind partitions fetch commit_every delivery_limit backoff nack nack_delay deduplication_by poison",
+    "kind partitions fetch commit_every delivery_limit backoff nack nack_delay deduplication_by poison poison_transactions poison_until",
     "EventsSpec": "version unread",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
     "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum",
@@ -150,6 +150,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return "it has a rolling upgrade"
     if strategy.uses_broker and scenario.broker.special:
         return f"it has {scenario.broker.special}"
+    if extras(strategy).further_nodes:
+        return f"'{strategy.name}' has acceptors on nodes of their own, which the loop does not have"
     for fault in scenario.faults:
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"

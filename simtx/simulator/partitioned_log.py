@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from simtx.event_log.entries import Number
 from simtx.protocols.names import BROKER
 from simtx.scenario.broker_kinds import partition_of
 from simtx.scenario.infrastructure import AT_ONCE
@@ -153,9 +154,18 @@ class PartitionedLog:
         message = parcel.message
         partition = self.partition(message.to, partition_of(message.tx, self._spec.partitions))
         partition.parcels.append(parcel)
-        self.lag = max(self.lag, len(partition.parcels))
+        if len(partition.parcels) > self.lag:
+            self.lag = len(partition.parcels)
+            self._note(partition)
         if partition.waiting:
             self._send(partition)
+
+    def _note(self, partition: Partition) -> None:
+        """Write down that no partition has had so many events before."""
+        trace = self._world.trace
+        if trace is not None:
+            peer, name = partition.consumer.name, str(partition.number)
+            trace.log("lag", BROKER, -1, actor=BROKER, peer=peer, name=name, detail=Number(self.lag).text())
 
     def _send(self, partition: Partition, *, again: bool = False) -> None:
         """Give the consumer what comes next, or let it wait for it."""

@@ -1,6 +1,6 @@
 """A rolling upgrade: nodes that go away one by one and come back with another version of the events, and what those who lag behind do with them.
 
-Upcasting, leaving out fields and refusing are what real processes do (`simtx.reference.wire.schema`). What that costs shows here: an event of the broker that its consumer cannot read
+Upcasting, leaving out fields and refusing are what real processes do (`simtx.protocols.event_schema`). What that costs shows here: an event of the broker that its consumer cannot read
 stops its lane until the consumer is upgraded, or becomes a dead letter; a message between nodes that cannot be read is refused, and is as good as lost.
 """
 

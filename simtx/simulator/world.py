@@ -14,7 +14,7 @@ from simtx.metrics.rundata import Struck
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
-from simtx.protocols.extras import extras, policies_in_force
+from simtx.protocols.extras import extras, own_nodes, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.scenario.distributions import Constant
 from simtx.simulator.aggregates import Aggregates
@@ -163,14 +163,15 @@ class World:
             wanted = node.wanted if scenario.clients.deadline_travels else None
             node.pool = Workers(self.env, service.workers, service.queue_limit, node.served, begun=begun, wanted=wanted)
             node.pool.journal = node.journal
-        hub = self.strategy.hub
-        if hub is not None:
-            if hub in self.nodes:
+        for own in own_nodes(self.strategy):
+            if own in self.nodes:
+                what = "hub" if own == self.strategy.hub else "nodes"
                 raise ScenarioError(
-                    f"'{hub}' is the name of the {self.strategy.name} hub; call the service something else", "services"
+                    f"'{own}' is the name of the {self.strategy.name} {what}; call the service something else",
+                    "services",
                 )
-            self.zones[hub] = scenario.hub.zone
-            self._node(hub, scenario.hub.log)
+            self.zones[own] = scenario.hub.zone
+            self._node(own, scenario.hub.log)
         if self.policies.breaker is not None:
             for name, node in self.nodes.items():
                 node.unusual = node.watched = True

@@ -26,6 +26,7 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.extras import own_nodes
 from simtx.reference.execute import played
 from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.backends import check_broker, check_store
@@ -194,7 +195,7 @@ def crash_matrix(
     check_store(store)
     check_broker(broker)
     check(scenario, chosen, [plan(0, variant) for variant in VARIANTS])
-    nodes = [*SERVICES, *([chosen.hub] if chosen.hub is not None else [])]
+    nodes = [*SERVICES, *own_nodes(chosen)]
     processes = [*nodes, *(f"{node}.relay" for node in nodes if list(chosen.daemons(node)))]
     if process not in (None, *processes):
         raise ScenarioError(f"there is no process '{process}'; there are {', '.join(processes)}", "process")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from simtx.protocols import Strategy
-from simtx.protocols.extras import extras
+from simtx.protocols.extras import extras, own_nodes
 from simtx.protocols.names import BROKER, HUB, VOTE_STORE
+from simtx.protocols.registry import FURTHER_NODES
 from simtx.scenario import Fault, Scenario
 from simtx.scenario.fault_kinds import FAULT_KINDS
 
@@ -60,7 +61,9 @@ def _node(fault: Fault, strategy: Strategy) -> str | None:
         return BROKER if strategy.uses_broker else None
     if FAULT_KINDS[fault.kind].place == VOTE_STORE or fault.node == VOTE_STORE:
         return VOTE_STORE if extras(strategy).uses_vote_store else None
-    return strategy.hub if fault.node == HUB else fault.node or None
+    if fault.node == HUB:
+        return strategy.hub
+    return None if fault.node in FURTHER_NODES and fault.node not in own_nodes(strategy) else fault.node or None
 
 
 def _links(fault: Fault, scenario: Scenario, strategy: Strategy) -> tuple[tuple[str, str], ...]:
@@ -69,8 +72,7 @@ def _links(fault: Fault, scenario: Scenario, strategy: Strategy) -> tuple[tuple[
     Without `b` it is all other nodes, without either it is every link.
     """
     zones = {name: scenario.node_zone(name) for name in scenario.services}
-    if strategy.hub is not None:
-        zones[strategy.hub] = scenario.node_zone(HUB)
+    zones |= dict.fromkeys(own_nodes(strategy), scenario.node_zone(HUB))
     if strategy.uses_broker:
         zones[BROKER] = scenario.node_zone(BROKER)
     if extras(strategy).uses_vote_store:

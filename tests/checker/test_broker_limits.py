@@ -47,7 +47,7 @@ def test_a_reader_that_leaves_out_what_it_cannot_read_is_refuted() -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"upgrade": "drop"}, "upgrade = 'drop'; it must be 'stop', 'skip', or None"),
+        ({"upgrade": "drop"}, "upgrade = 'drop'; it must be 'stop', 'skip', 'gated', or None"),
         ({"upgrade": "stop", "symmetry": True}, "tells nodes apart by their names"),
         ({"dead_letters": 16}, "dead_letters = 16; it must be a whole number from 0 to 15"),
     ],

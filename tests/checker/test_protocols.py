@@ -61,6 +61,13 @@ HOLDS: list[Any] = [
     ("paxos-commit", {"crashes": 0, "timeouts": 0, "failures": 1}),
     ("paxos-commit", {"crashes": 0, "timeouts": 0, "duplicates": 0, "losses": 1}),
     pytest.param(("paxos-commit", {"crashes": 0, "duplicates": 0}), marks=pytest.mark.heavy),
+    ("paxos-commit:acceptors=nodes", {"participants": 1, "timeouts": 0, "duplicates": 0}),
+    pytest.param(("paxos-commit:acceptors=nodes", {"timeouts": 0, "duplicates": 0}), marks=pytest.mark.heavy),
+    pytest.param(("paxos-commit:acceptors=nodes", {"crashes": 0, "duplicates": 0}), marks=pytest.mark.heavy),
+    pytest.param(
+        ("paxos-commit:acceptors=nodes", {"crashes": 0, "timeouts": 0, "duplicates": 0, "losses": 1}),
+        marks=pytest.mark.heavy,
+    ),
     pytest.param(
         ("paxos-commit:leader=participant", {"participants": 3, "timeouts": 0, "duplicates": 0}),
         marks=pytest.mark.heavy,
@@ -310,13 +317,16 @@ def test_isolation_decides_whether_readers_meet() -> None:
     assert all(not verdict.violations for verdict in counts.values())
 
 
-LASTING: list[tuple[str, dict[str, Any], bool]] = [
+LASTING: list[Any] = [
     ("2pc", {}, True),
     ("2pc:termination=cooperative", {}, True),
     ("paxos-commit:faults=0", {}, True),
     ("paxos-commit", {}, False),
     ("paxos-commit", {"crashes": 2}, True),
     ("paxos-commit:leader=participant", {"participants": 3}, False),
+    ("paxos-commit:acceptors=nodes", {"participants": 1}, False),
+    ("paxos-commit:acceptors=nodes", {"participants": 1, "crashes": 2}, True),
+    pytest.param("paxos-commit:acceptors=nodes", {}, False, marks=pytest.mark.heavy),
     ("cornus", {}, False),
     ("cornus", {"crashes": 2}, False),
 ]

@@ -14,6 +14,7 @@ from simtx.protocols import strategy as resolve
 from simtx.protocols.choreographed_plan import BranchEvent
 from simtx.protocols.choreography import StepEvent
 from simtx.protocols.contract import Machine
+from simtx.protocols.extras import own_nodes
 
 STRATEGIES = [
     "2pc",
@@ -22,6 +23,7 @@ STRATEGIES = [
     "2pc:one_phase=true",
     "paxos-commit",
     "paxos-commit:leader=participant",
+    "paxos-commit:acceptors=nodes",
     "cornus",
     "saga",
     "tcc",
@@ -60,7 +62,7 @@ ODD: list[Any] = [
 
 def machines(name: str) -> list[Machine]:
     strategy = resolve(name, simtx.load("transfer").policies)
-    return [strategy.machine(node, 1) for node in ("sender", *([strategy.hub] if strategy.hub else []))]
+    return [strategy.machine(node, 1) for node in ("sender", *own_nodes(strategy))]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

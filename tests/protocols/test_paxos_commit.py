@@ -21,12 +21,21 @@ from simtx.protocols import (
     Prepare,
     Request,
     Rollback,
+    Step,
     Timer,
     Transact,
 )
 from simtx.protocols.contract import Machine
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.paxos_commit import LeadingParticipant, PaxosCommit, PaxosLeader, PaxosParticipant
+from simtx.protocols.paxos_commit import (
+    ApartLeader,
+    ApartParticipant,
+    LeadingParticipant,
+    PaxosAcceptor,
+    PaxosCommit,
+    PaxosLeader,
+    PaxosParticipant,
+)
 from simtx.protocols.registry import strategy
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
 from tests.amounts import many
@@ -111,14 +120,51 @@ def test_refused_by_k_of_n(count: int) -> None:
             assert world.forced.total() == count
 
 
-@pytest.mark.parametrize("leader", ["own", "participant"])
-def test_the_simulated_world_has_the_same_costs(leader: Any) -> None:
+@pytest.mark.parametrize(("faults", "count"), list(itertools.product((1, 2), SIZES)))
+def test_acceptors_on_nodes_of_their_own_cost_what_gray_and_lamport_count(faults: int, count: int) -> None:
+    """Theirs: (N + 1)(F + 3) - 2 messages, N + F + 1 forced writes. Beside acknowledgements, each active acceptor is told that it may forget."""
+    world = World(PaxosCommit(faults=faults, acceptors="nodes"), updating(count)).run()
+    assert check(world) == "committed"
+    active = faults + 1
+    assert world.sent == {
+        "prepare": count,
+        "yes": count * active,
+        "accepted": active,
+        "commit": count,
+        "ack": count,
+        "forget": active,
+    }
+    assert world.sent.total() - count - active == (count + 1) * (faults + 3) - 2
+    assert world.forced.total() - count == count + faults + 1
+    assert {name: number for name, number in world.forced.items() if not name.startswith("s")} == {
+        f"acceptor-{number}": 1 for number in range(1, active + 1)
+    }
+
+
+@pytest.mark.parametrize("count", range(2, 6))
+def test_a_refusal_with_acceptors_apart(count: int) -> None:
+    """The last of N refuses: the leader has no votes, so that it tells all others; acceptors have nothing on disk, and are told nothing."""
+    for faults in (1, 2):
+        shape = plan(*[ADD] * (count - 1), REFUSE)
+        world = World(PaxosCommit(faults=faults, acceptors="nodes"), shape).run()
+        assert check(world) == "aborted"
+        others = count - 1
+        assert world.sent["prepare"] == count
+        assert world.sent["no"] == 1
+        assert world.sent["abort"] == world.sent["ack"] == others
+        assert world.sent["yes"] <= others * (faults + 1)
+        assert "forget" not in world.sent
+
+
+@pytest.mark.parametrize("options", [{}, {"leader": "participant"}, {"acceptors": "nodes"}])
+def test_the_simulated_world_has_the_same_costs(options: Any) -> None:
     """And the client is answered after 3d + 2w, to the last digit: one delay more than under two-phase commit, for the acceptors' word."""
     d, w = 2.0**-10, 2.0**-8
     for n in (3, 5):
-        run = simtx.simulate(chain(n, delay=d, write=w), PaxosCommit(leader=leader))
-        others = n - (leader == "participant")
-        messages = 4 * n - (3 if leader == "participant" else 0) + others
+        run = simtx.simulate(chain(n, delay=d, write=w), PaxosCommit(**options))
+        others = n - ("leader" in options)
+        messages = 4 * n - (3 if "leader" in options else 0) + others
+        messages += 2 + 2 if "acceptors" in options else 0  # 4(N + 1) - 2, and two words that an acceptor may forget
         assert set(run.transactions["messages"]) == {messages}
         assert set(run.transactions["forced_writes"]) == {2 * n + 2}
         assert set(run.transactions["latency_ms"]) == {1000 * (3 * d + 2 * w)}
@@ -303,6 +349,7 @@ VARIANTS = {
     "F = 0": PaxosCommit(faults=0),
     "F = 1": PaxosCommit(),
     "F = 1, participant leads": PaxosCommit(leader="participant"),
+    "F = 1, acceptors apart": PaxosCommit(acceptors="nodes"),
 }
 SHAPES = {"commit": updating(3), "refused": plan(ADD, READ, REFUSE)}
 MODES = [("idle", "lost"), ("now", "kept")]
@@ -351,6 +398,9 @@ def test_options_as_text() -> None:
     [
         ({"faults": -1}, "faults = -1: use a whole number from 0 to 10"),
         ({"faults": True}, "faults = True"),
+        ({"acceptors": "hub"}, 'acceptors = \'hub\' is not available: use "members" or "nodes"'),
+        ({"acceptors": "nodes", "leader": "participant"}, "takes a leader on a node of its own, too"),
+        ({"acceptors": "nodes", "faults": 0}, "is two-phase commit with one node more: use faults = 1 or more"),
         ({"leader": "hub"}, 'leader = \'hub\' is not available: use "own" or "participant"'),
     ],
 )
@@ -369,6 +419,9 @@ def test_a_transaction_has_to_have_enough_acceptors() -> None:
         == "faults = 2 takes 5 acceptors, and the transaction has 4, the leader included: use faults = 1 or less"
     )
     assert "the transaction has 2" in str(PaxosCommit(leader="participant").check(updating(2)))
+    assert PaxosCommit(faults=2, acceptors="nodes").check(updating(1)) is None
+    taken = Plan(1, (Step(0, "t", "acceptor-1", ADD),))
+    assert "a service is named 'acceptor-1'" in str(PaxosCommit(acceptors="nodes").check(taken))
 
 
 def test_an_acceptor_forgets_its_promise_behind_a_tombstone_only() -> None:
@@ -392,3 +445,94 @@ def test_an_acceptor_forgets_its_promise_behind_a_tombstone_only() -> None:
         "Message",
         "Forget",
     ]
+
+
+# --- acceptors on nodes of their own ------------------------------------------------------------------------------------------------
+
+NAMES = ("s0", "s1")
+
+
+def acceptor() -> PaxosAcceptor:
+    return PaxosAcceptor("acceptor-1", 1, POLICIES, 1)
+
+
+def yes(sender: str) -> Message:
+    return Message("yes", 1, sender, "acceptor-1", ("coordinator", NAMES))
+
+
+def word(kind: str, sender: str) -> Message:
+    return Message(kind, 1, sender, "acceptor-1")
+
+
+def test_which_node_plays_what() -> None:
+    chosen = strategy("paxos-commit:acceptors=nodes,faults=2")
+    assert chosen.further_nodes == tuple(f"acceptor-{number}" for number in range(1, 6))  # type: ignore[attr-defined]
+    kinds = {name: type(chosen.machine(name, 1)) for name in ("coordinator", "s0", "acceptor-5")}
+    assert kinds == {"coordinator": ApartLeader, "s0": ApartParticipant, "acceptor-5": PaxosAcceptor}
+
+
+def test_an_acceptor_keeps_what_it_has_accepted_until_it_is_told_or_all_say_that_they_have_ended() -> None:
+    told, asking = acceptor(), acceptor()
+    for machine in (told, asking):
+        assert records(machine.handle(yes("s0"))) == []
+        effects = machine.handle(yes("s1"))
+        assert records(effects) == [("acceptor", 0, 0, "committed", "coordinator", NAMES)]
+        assert sent(effects, "accepted") == [Message("accepted", 1, "acceptor-1", "coordinator", 0)]
+    assert told.handle(word("forget", "coordinator")) == [Forget()]
+    assert asking.handle(word("ended", "coordinator")) == []  # it was not asked
+    for expected in (["coordinator", "s0", "s1"], ["coordinator", "s1"]):
+        assert [one.to for one in sent(asking.handle(Timer("idle")), "ask")] == expected
+        assert asking.handle(word("committed", "s0")) == []
+    assert asking.handle(word("ended", "coordinator")) == []
+    assert asking.handle(word("committed", "s1")) == [Forget()]
+
+
+def test_an_acceptor_forgets_votes_that_nothing_came_of_and_no_record_without_asking() -> None:
+    machine = acceptor()
+    machine.handle(yes("s0"))
+    assert machine.handle(Timer("idle")) == [Forget()]
+    machine = acceptor()
+    effects = machine.handle(Message("join", 1, "s1", "acceptor-1", (5, "coordinator", NAMES)))
+    assert sent(effects, "joined")[0].body == (5, -1, "")
+    twin = acceptor()
+    twin.recover(records(effects))
+    for one in (machine, twin):
+        assert [each.to for each in sent(one.handle(Timer("idle")), "ask")] == ["coordinator", "s0", "s1"]
+        assert one.handle(yes("s0")) == []  # ballot 0 is over here
+
+
+def test_who_is_asked_by_an_acceptor_answers_only_when_it_has_ended_for_good() -> None:
+    """A participant that was never asked leaves a tombstone first; one in doubt says nothing, nor does a leader that is at work."""
+    ask = Message("ask", 1, "acceptor-1", "s0")
+    never = ApartParticipant("s0", 1, POLICIES, 1)
+    assert never.handle(ask) == [Transact("looked-up", (), (1, "branch"), Branch(TOMBSTONE))]
+    assert sent(never.handle(Done("looked-up", "done")), "aborted")
+    doubting = ApartParticipant("s0", 1, POLICIES, 1)
+    doubting.handle(Message("prepare", 1, "coordinator", "s0", (ADD, (0,), NAMES, 0)))
+    assert {one.to for one in sent(doubting.handle(Done("prepared", "done")), "yes")} == {"acceptor-1", "acceptor-2"}
+    assert doubting.handle(ask) == []
+    leader = ApartLeader("coordinator", 1, POLICIES, 1)
+    asked = Message("ask", 1, "acceptor-1", "coordinator")
+    assert ApartLeader("coordinator", 1, POLICIES, 1).handle(asked) == [
+        Message("ended", 1, "coordinator", "acceptor-1"),
+        Forget(),
+    ]
+    leader.handle(Request(1, updating(2)))
+    assert leader.handle(asked) == []
+
+
+def test_an_abort_that_overtakes_the_work_is_remembered_behind_a_tombstone() -> None:
+    machine = ApartParticipant("s0", 1, POLICIES, 1)
+    machine.handle(Message("prepare", 1, "coordinator", "s0", (ADD, (0,), NAMES, 0)))
+    assert machine.handle(Message("abort", 1, "coordinator", "s0")) == []
+    effects = machine.handle(Done("prepared", "done"))
+    assert effects == [Rollback(forced=False), Transact("fenced", (), (1, "branch"), Branch(TOMBSTONE))]
+    assert machine.handle(Done("fenced", "done")) == [Message("ack", 1, "s0", "coordinator"), Forget()]
+
+
+def test_a_leader_without_a_disk_leads_nothing_again_after_a_crash() -> None:
+    leader = ApartLeader("coordinator", 1, POLICIES, 1)
+    leader.handle(Request(1, updating(2)))
+    left = records(leader.handle(Timer("vote")))
+    twin = ApartLeader("coordinator", 1, POLICIES, 1)
+    assert twin.recover(left) == [Forget()]

@@ -1180,3 +1180,30 @@ def test_a_server_without_jetstream_is_one_line(tmp_path: Path, monkeypatch: pyt
         play(go())
     finally:
         server.stop()
+
+
+def test_what_is_stored_again_and_the_longest_lag_are_written_down_over_a_restart(tmp_path: Path) -> None:
+    """A broker that knows no repetitions stores them anew; also after its restart it has written down that it had the first."""
+    told: list[tuple[str, str, str]] = []
+
+    def report(
+        kind: str, tx: int, *, cause: int | None = None, peer: str = "", name: str = "", detail: str = ""
+    ) -> None:
+        told.append((kind, peer, detail))
+
+    async def once(*numbers: int) -> None:
+        broker = EmbeddedBroker(tmp_path, EmbeddedSpec(partitions=1, counted=True), report, 1000)
+        stored: list[str | None] = []
+        for tx in numbers:
+            broker.publish(encode(message(tx)), None, stored.append)
+        await until(lambda: len(stored) == len(numbers))
+        await broker.close()
+
+    to = message(1).to
+    play(once(1, 2))
+    assert told == [("lag", "", "0"), ("lag", to, "1"), ("lag", to, "2")]
+    told.clear()
+    play(once(2, 3))
+    assert ("stored-again", to, "") in told
+    assert sum(kind == "stored-again" for kind, *_ in told) == 1
+    assert told[-1] == ("lag", to, "4") or told[-2] == ("lag", to, "4")

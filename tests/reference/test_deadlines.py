@@ -7,8 +7,8 @@ import pytest
 import simtx
 from simtx.conformance.check import check_log
 from simtx.event_log.entries import Worked
+from simtx.protocols.event_schema import SchemaError
 from simtx.reference.processes.service import _deadline
-from simtx.reference.wire.schema import SchemaError
 from simtx.scenario import Scenario
 from tests.reference.test_execute import lab
 

@@ -125,6 +125,7 @@ def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: 
         ("saga", lambda n: (2 * n, 0, 2 * n + 1)),
         ("tcc", lambda n: (4 * n, 0, 2 * n + 2)),
         ("paxos-commit:faults=0", lambda n: (4 * n, 0, 2 * n + 1)),
+        ("paxos-commit:acceptors=nodes", lambda n: (5 * n + 4, 0, 2 * n + 2)),
         ("outbox", lambda n: (0, n - 1, n)),
         ("choreography", lambda n: (0, n - 1, n)),
         ("dual-write", lambda n: (0, n - 1, n)),
@@ -328,6 +329,19 @@ def test_a_log_with_partitions_is_played_for_real() -> None:
     assert run.summary.committed_share > 0.5
     simulated = simtx.simulate(scenario, "outbox")
     assert set(outcomes(run)) == set(outcomes(simulated))
+    assert run.summary.index.tolist() == simulated.summary.index.tolist()
+    assert run.summary.stored_again == simulated.summary.stored_again == 0
+    stuck = {event.tx for event in run.trace if event.kind == "refuse" and event.detail == "poison"}
+    assert run.summary.partition_lag_max >= (2 if stuck else 1)
+
+
+def test_poison_is_handled_for_real_once_a_fixed_consumer_is_there() -> None:
+    more = {"partitions": 2, "nack": True, "nack_delay": 0.05, "poison_transactions": [3], "poison_until": 1.0}
+    run = simtx.execute(lab(transactions=20, rate=40.0, broker=more), "outbox")
+    assert set(outcomes(run)) == {"committed"}
+    failed = [event.time for event in run.trace if event.kind == "refuse" and event.detail == "poison"]
+    assert len(failed) == run.summary.failed_deliveries > 2
+    assert run.summary.missing_effects == run.summary.dead_letters == 0
 
 
 def test_a_rolling_upgrade_of_the_scenario_is_played_for_real() -> None:

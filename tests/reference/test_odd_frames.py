@@ -13,9 +13,9 @@ import pytest
 
 from simtx.protocols import Message, Operation, Plan, Step, TwoPhaseCommit
 from simtx.protocols.codec import encode
+from simtx.protocols.event_schema import PartitionGate, Schema
 from simtx.reference.node.interventions import Interventions
 from simtx.reference.processes.service import MALFORMED, Service
-from simtx.reference.wire.schema import PartitionGate, Schema
 
 
 @pytest.mark.parametrize(

@@ -437,7 +437,7 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
 
 def test_a_node_process_imports_nothing_heavy() -> None:
     """A restart is quick: no scenario, no tables, no statistics in what a node imports."""
-    code = "import sys, simtx.reference.run_folder.folder, simtx.reference.wire.schema, simtx.reference.run_folder.audit; print(*sys.modules)"
+    code = "import sys, simtx.reference.run_folder.folder, simtx.protocols.event_schema, simtx.reference.run_folder.audit; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"numpy", "pandas", "pydantic", "scipy", "networkx", "simpy", "matplotlib", "simtx.scenario"}
     assert not heavy & set(loaded)

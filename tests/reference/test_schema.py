@@ -17,7 +17,7 @@ from simtx.errors import SimtxError
 from simtx.protocols import Message, Operation, Plan, Step
 from simtx.protocols.choreography import StepEvent
 from simtx.protocols.codec import encode
-from simtx.reference.wire.schema import (
+from simtx.protocols.event_schema import (
     CURRENT,
     REVISIONS,
     Partition,

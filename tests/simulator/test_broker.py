@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import simtx
+from simtx.metrics.replay import summary_from_trace
 from simtx.metrics.run import Run
+from simtx.metrics.waiting import waiting
 from simtx.protocols import (
     Acknowledge,
     Answer,
@@ -307,6 +309,27 @@ def test_a_poison_event_holds_up_its_partition_and_no_other() -> None:
     assert run.summary.partition_lag_max == run.timeline.lag_s1.max() == longest
 
 
+def test_named_poison_stops_its_partition_until_somebody_can_handle_it() -> None:
+    """Tried once a second until a fixed consumer is there; then it is handled, and so is all that waited behind it. The log says as much as the run."""
+    broker = {"partitions": 2, "nack": True, "nack_delay": 1.0, "poison": 0.0, "poison_transactions": [4]}
+    run = talked(**broker, poison_until=12.5)
+    assert poison_of(run) == {4}
+    assert all(deliveries(run, tx) for tx in range(20))
+    assert run.summary.failed_deliveries == sum(event.kind == "refuse" for event in run.trace) >= 7
+    assert max(event.time for event in run.trace if event.kind == "refuse") < 12.5
+    replayed = summary_from_trace(run.trace, run.scenario)
+    for name in ("partition_lag_max", "stored_again", "failed_deliveries"):
+        assert replayed[name] == run.summary[name]
+    lanes = waiting(run.trace, "s1", 2)
+    assert max(lane.most for lane in lanes.values()) == run.summary.partition_lag_max
+    assert [lane.counts[-1] for lane in lanes.values()] == [0, 0]
+
+
+def test_without_poison_there_is_no_time_until_which_it_is_one() -> None:
+    with pytest.raises(simtx.ScenarioError, match="poison_until: means nothing without 'poison'"):
+        talked(poison=0.0, poison_until=3.0)
+
+
 def test_events_of_a_partition_are_handled_one_after_the_other_across_transactions() -> None:
     """Fetched together, handed on in their order, and committed up to the last."""
     broker = {"redelivery": 60.0, "partitions": 1, "fetch": 500, "commit_every": 0.25}
@@ -342,8 +365,9 @@ def test_a_producer_that_was_started_anew_is_another_one(by: str, again: int) ->
         {"kind": "crash", "node": "s0", "at": 1.5, "duration": 0.25},
     ]
     broker = {"deduplication_window": 60.0, "deduplication_by": by, "deduplication_after_restart": "all"}
-    run = simtx.simulate(chain(2, transactions=1, faults=faults, broker=broker | {"nack": True}), "outbox")
+    run = simtx.simulate(chain(2, transactions=1, faults=faults, broker=broker | {"nack": True}), "outbox", trace=True)
     assert run.summary.stored_again == again
+    assert summary_from_trace(run.trace, run.scenario)["stored_again"] == again
     assert run.summary.duplicate_effects == 0
 
 

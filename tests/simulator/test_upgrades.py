@@ -8,7 +8,7 @@ import pytest
 
 import simtx
 from simtx.metrics.run import Run
-from simtx.reference.wire.schema import REVISIONS, Schema, SchemaTooNew
+from simtx.protocols.event_schema import REVISIONS, Schema, SchemaTooNew
 from simtx.scenario import Scenario
 from simtx.scenario.versions import CURRENT, VERSIONS, readable
 from tests.simulator.worlds import chain

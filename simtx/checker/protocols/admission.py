@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Machine, Plan, Strategy
+from simtx.protocols.extras import own_nodes
 
 T = TypeVar("T")
 _CONTAINERS: Final = (list, dict, set)
@@ -22,10 +23,11 @@ def admit(strategy: Strategy, services: Sequence[str], plans: Iterable[Plan]) ->
     Raises:
         ScenarioError: One of them does not, or the strategy cannot play one of the plans.
     """
-    hub = strategy.hub
-    if hub in services:
-        raise ScenarioError(f"hub is '{hub}', which is the name of a service; name it otherwise", "verify")
-    nodes = (*services, *((hub,) if hub else ()))
+    for own in own_nodes(strategy):
+        if own in services:
+            what = "hub" if own == strategy.hub else "a node"
+            raise ScenarioError(f"{what} is '{own}', which is the name of a service; name it otherwise", "verify")
+    nodes = (*services, *own_nodes(strategy))
     for name in nodes:
         machine = _call(f"machine('{name}', 0)", lambda: strategy.machine(name, 0))  # noqa: B023 - called at once
         twin = _call(f"machine('{name}', 0)", lambda: strategy.machine(name, 0))  # noqa: B023

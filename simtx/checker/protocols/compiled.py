@@ -29,6 +29,7 @@ from simtx.checker.protocols.layout import CRASH, DEAD_LETTER, ENDED, MASK, WAIT
 from simtx.checker.protocols.local_store import Output
 from simtx.checker.protocols.properties import Judge
 from simtx.checker.protocols.reactions import COPY, NEW, Item
+from simtx.checker.protocols.rollout import AFTER, BEFORE
 from simtx.checker.protocols.steps import ANSWERED, OPERATOR, Steps, intervention
 from simtx.engine import Unavailable, load_library
 from simtx.errors import ScenarioError
@@ -132,6 +133,8 @@ def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally
         return library
     if not _fits(model, judge, ledger):
         return "its steps or its properties are not those of the checker"
+    if model.scope.upgrade not in _UPGRADES:
+        return "its upgrade is not one of the plain ones"
     if len(model.nodes) > _NODES:
         return f"it has {len(model.nodes)} nodes; there is room for {_NODES}"
     try:
@@ -490,7 +493,7 @@ class _Search:
 
     def _published(self, number: int, upgraded: int) -> tuple[tuple[Output, ...], int]:
         item = self._model.items[number]
-        return self._model.published(number, item, upgraded=bool(upgraded))
+        return self._model.published(number, item, AFTER if upgraded else BEFORE)
 
     def _told(self, number: int, upgraded: int, _c: int) -> int:
         item = self._model.items[number]

@@ -26,6 +26,6 @@ VARIANT_SHIFT: Final = 8
 ENDED: Final = 1 << 16
 HALTED: Final = 1 << 17  # a machine raised: nothing is explored behind that
 OVER: Final = ENDED | HALTED
-#: From here on a bit for each node: whether it has been upgraded.
+#: From here on a bit for each node: whether it has been upgraded; in an upgrade of two rounds, or where nodes may go back, more of them (`Steps`).
 UPGRADED_SHIFT: Final = 18
 WAIT_SHIFT: Final = 28

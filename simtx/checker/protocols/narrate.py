@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from simtx.checker.explorer.model import Step
 from simtx.checker.protocols.layout import REQUESTS, VARIANT_SHIFT, State
 from simtx.checker.protocols.local import PAUSED, Reaction
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.reactions import ORPHAN, PUBLICATION, Action
+from simtx.checker.protocols.rollout import BETWEEN
 from simtx.checker.protocols.scope import BUDGETS
 from simtx.checker.protocols.words import counted, describe, describe_event
 from simtx.event_log.entries import DEAD_LETTER, BranchEnded, Durability, Vote, Worked, at_once
@@ -31,6 +33,7 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
+from simtx.protocols.codec import encode
 from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 
 _QUIET = ("set timer", "cancel timer", "forget", "suspect", "read the outbox")
@@ -98,7 +101,9 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             return f"{item.replace(f' to {node}', '')} reaches {node}"
         case "deliver" | "redeliver" if isinstance(event, Delivery):
             again = " again" if action.kind == "redeliver" else ""
-            return f"the broker delivers {describe_event(event)}{about} to {node}{again}"
+            told = f"the broker delivers {describe_event(event)}{about} to {node}{again}"
+            written = model.items[action.item].message if action.item >= 0 else None
+            return told + ("" if written is None else _misread(written, event.message))
         case "deliver":
             return f"{item} arrives"
         case "timer":
@@ -130,11 +135,50 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
         case "skip":
             return f"{node} cannot read {item}, and leaves it out"
         case "upgrade":
-            return f"{node} is upgraded"
+            level = model.level(after[5], action.node)
+            if model.level(before[5], action.node) == BETWEEN:
+                return f"{node} writes the new version from now on"
+            return f"{node} is upgraded" + (", and still writes the old version" if level == BETWEEN else "")
+        case "downgrade":
+            thrown = ", and throws away what it cannot read any more" if before[2] != after[2] else ""
+            return f"{node} goes back to the old version{thrown}"
         case "intervene":
             return f"{describe_event(event)}{about} reaches {node}"
         case _:
             return "nothing more can happen"
+
+
+def _misread(written: Message, got: Message) -> str:
+    """What a consumer of another version reads otherwise than its producer has written it, in words; empty: nothing."""
+    if written == got:
+        return ""
+    found = _difference(encode(written), encode(got), ())
+    if found is None:
+        return ""
+    path, old, new = found
+    return f" (which reads {'.'.join(path)} as {new}; its producer has written {old})"
+
+
+def _difference(old: Any, new: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], str, str] | None:
+    """The first difference between two encoded values: where, and both."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        pairs = ((name, old[name], new[name]) for name in old)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = ((str(index), one, other) for index, (one, other) in enumerate(zip(old, new, strict=True)))
+    else:
+        return None if old == new else (path, _brief(old), _brief(new))
+    for name, one, other in pairs:
+        found = _difference(one, other, (*path, name))
+        if found is not None:
+            return found
+    return None
+
+
+def _brief(value: Any) -> str:
+    """An encoded value, or how long it is."""
+    if isinstance(value, list):
+        return counted(len(value), "item") if value else "nothing"
+    return f"'{value}'" if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def lines(model: ProtocolModel, path: Sequence[Step[State]]) -> list[str]:

@@ -21,7 +21,7 @@ from simtx.checker.protocols.steps import Steps
 from simtx.checker.protocols.symmetry import Symmetry
 from simtx.checker.protocols.words import describe_event
 from simtx.protocols import Machine, Policies, Strategy
-from simtx.protocols.extras import configured
+from simtx.protocols.extras import configured, own_nodes
 
 #: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
 POLICIES: Final = Policies(attempts=1, publish_attempts=2)
@@ -69,7 +69,7 @@ class ProtocolModel(Steps):
             strategy,
             scope,
             variants,
-            (*scope.services(), *((strategy.hub,) if strategy.hub else ())),
+            (*scope.services(), *own_nodes(strategy)),
             fused=fused and strategy.uses_broker and not strategy.hub,
             book=SharedInternLog() if shared else None,
         )

@@ -24,6 +24,7 @@ LOGGING: Final = 5
 STRAY: Final = 6
 LOGGED: Final = 7
 NEW: Final = "of the new version"
+OLD: Final = "of the old version, by who reads both"
 
 
 class Action(NamedTuple):
@@ -31,7 +32,7 @@ class Action(NamedTuple):
 
     Attributes:
         kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``log`` (a request reaches the vote store), ``unheard`` (the producer gives
-            up waiting for the broker), ``redeliver``, ``dead-letter`` (the broker gives a message up), ``skip`` (a consumer leaves out what it cannot read), ``upgrade``,
+            up waiting for the broker), ``redeliver``, ``dead-letter`` (the broker gives a message up), ``skip`` (a consumer leaves out what it cannot read), ``upgrade``, ``downgrade`` (a node goes back to the old version),
             ``intervene``, ``rest``.
         node: Index of the node, or -1.
         event: What the node is asked to do, as `Locals.outcomes` takes it; None where no node is.
@@ -63,7 +64,7 @@ class Item:
         event: What the node is asked to do.
         message: The message inside.
         consumer: Index of the node that a publication is for.
-        tag: Tag of the publication; of a message at the broker, `NEW` if its producer had been upgraded.
+        tag: Tag of the publication; of a message at the broker, `NEW` or `OLD` if its producer had been upgraded, in the first round of two without writing the new version.
         request: The request to the vote store.
     """
 

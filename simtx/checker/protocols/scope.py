@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, get_args
 
+from simtx.checker.protocols.rollout import MOST_BACKS, Rollout, Unreadable
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step, StepKind
 
@@ -27,8 +28,6 @@ BUDGETS: Final = (
 Part: TypeAlias = tuple[str, str, StepKind, tuple[int, ...], bool]
 Isolation: TypeAlias = Literal["serializable", "read-committed"]
 Remembers: TypeAlias = Literal["keys", "nothing"]
-Unreadable: TypeAlias = Literal["stop", "skip"]
-"""What a consumer does with an event of a version that it cannot read: it stops that lane, or leaves the event out."""
 _MOST: Final = 15
 _STEPS: Final = 8
 _REFUSE: Final = Operation("", "refuse")
@@ -50,7 +49,7 @@ class ScopeOptions(TypedDict, total=False):
     repeats: int
     overtakes: int
     dead_letters: int
-    upgrade: Unreadable | None
+    upgrade: Rollout | Unreadable | None
     lasting: bool
     parallel: bool
     pivot: int | None
@@ -91,7 +90,8 @@ class Scope:
             consumer that cannot handle the message have used up.
         upgrade: A rolling upgrade: every node begins with the old version of the events, and changes to the new one at any time, once; it writes the new one from
             then on, and reads both. This is what a consumer of the old version does with an event of the new one: ``stop`` its lane until it is
-            upgraded, or ``skip`` the event, to a queue of dead letters or to nowhere. None: all have the same version.
+            upgraded, or ``skip`` the event, to a queue of dead letters or to nowhere. ``gated``: it would skip the event, and the upgrade takes two rounds: no node writes the new version before
+            all read it. A `Rollout` has more choices. None: all have the same version.
         lasting: A crashed node stays away for good. At rest only one property is checked then: that no node that is up holds a branch in doubt, with its locks.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
@@ -128,7 +128,7 @@ class Scope:
     repeats: int = 0
     overtakes: int = 0
     dead_letters: int = 0
-    upgrade: Unreadable | None = None
+    upgrade: Rollout | Unreadable | None = None
     lasting: bool = False
     parallel: bool = False
     pivot: int | None = None
@@ -173,8 +173,13 @@ class Scope:
         retained: Any = self.retained
         if retained is not None and (type(retained) is not int or retained < 0):
             raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
-        if self.upgrade is not None and self.upgrade not in get_args(Unreadable):
-            raise ScenarioError(f"upgrade = {self.upgrade!r}; it must be 'stop', 'skip', or None", "verify")
+        if not (self.upgrade is None or isinstance(self.upgrade, Rollout) or self.upgrade in get_args(Unreadable)):
+            raise ScenarioError(f"upgrade = {self.upgrade!r}; it must be 'stop', 'skip', 'gated', or None", "verify")
+        backs: Any = self.upgrade.backs if isinstance(self.upgrade, Rollout) else 0
+        if type(backs) is not int or not 0 <= backs <= MOST_BACKS:
+            raise ScenarioError(
+                f"upgrade: backs = {backs!r}; it must be a whole number from 0 to {MOST_BACKS}", "verify"
+            )
         if self.isolation not in get_args(Isolation):
             raise ScenarioError(
                 f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"

@@ -45,6 +45,7 @@ from simtx.checker.protocols.reactions import (
     LOGGING,
     MESSAGE,
     NEW,
+    OLD,
     ORPHAN,
     PUBLICATION,
     STRAY,
@@ -53,9 +54,12 @@ from simtx.checker.protocols.reactions import (
     Item,
     Reactions,
 )
+from simtx.checker.protocols.rollout import AFTER, BEFORE, Level, rollout_of
 from simtx.checker.protocols.scope import BUDGETS, Scope
-from simtx.protocols import Delivery, Done, LogOnce, Plan, Request, Strategy
+from simtx.protocols import Delivery, Done, LogOnce, Message, Plan, Request, Strategy
 
+#: Tags of messages at the broker, by how far their producer is in a rolling upgrade.
+WRITERS: Final = ("", OLD, NEW)
 #: What an operator may ask for.
 OPERATOR: Final = ("retry", "skip", "resolve")
 #: What the observer notes when it is about something stuck.
@@ -101,7 +105,12 @@ class Steps:
         self.fused = fused
         self.book = book
         self._lasting = scope.lasting
-        self._upgrade = scope.upgrade
+        self._rollout = None if scope.upgrade is None else rollout_of(scope.upgrade)
+        self._skips = self._rollout is not None and self._rollout.unread == "skip"
+        # A bit for each node; in two rounds, or where nodes go back, two for its level, and four for how often a node may still go back, below the rounds of time.
+        self._wide = self._rollout is not None and (self._rollout.rounds > 1 or self._rollout.backs > 0)
+        self._backs = UPGRADED_SHIFT + 2 * len(nodes)
+        self._wait = self._backs + 4 if self._wide else WAIT_SHIFT
         self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
         self.reactions = Reactions(strategy, nodes, scope, book)
         self.locals = self.reactions.locals
@@ -124,8 +133,10 @@ class Steps:
         """One initial state for each variant of the plans."""
         nodes = tuple(self.locals.first(name) for name in self.nodes)
         budget = self.scope.budget()
-        requests = (1 << self.scope.messages) - 1
-        return [(nodes, (), (), 0, budget, requests | number << VARIANT_SHIFT) for number in range(len(self.variants))]
+        first = (1 << self.scope.messages) - 1
+        if self._rollout is not None and self._wide:
+            first |= self._rollout.backs << self._backs
+        return [(nodes, (), (), 0, budget, first | number << VARIANT_SHIFT) for number in range(len(self.variants))]
 
     def successors(self, state: State) -> Iterator[tuple[Action, State]]:
         """Everything that can happen in a state."""
@@ -160,8 +171,9 @@ class Steps:
                     yield from self._react(state, Action("timer", node, event))
         if budget & INTERVENTION * MASK:
             yield from self._intervened(state)
-        if self._upgrade is not None:
+        if self._rollout is not None:
             yield from self._upgrades(state)
+            yield from self._goes_back(state)
         # Early timers only while something else could happen. At rest time passes for free, see `_time_passes`.
         if busy and budget & TIMEOUT * MASK:
             cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
@@ -221,7 +233,7 @@ class Steps:
                 left = brokers.acknowledge(broker, head.consumer, head.id)
                 yield Action("dead-letter", -1, None, head.item), (nodes, net, left, seen, budget - DEAD_LETTER, rest)
             if self._unreadable(head, rest):
-                if self._upgrade == "skip" and self._up(local) and head.tx not in self._deaf(local):
+                if self._skips and self._up(local) and head.tx not in self._deaf(local):
                     left = brokers.acknowledge(broker, head.consumer, head.id)
                     yield Action("skip", head.consumer, None, head.item), (nodes, net, left, seen, budget, rest)
                 continue
@@ -229,29 +241,69 @@ class Steps:
                 continue
             yield from self._delivered(state, head)
 
+    def level(self, rest: int, node: int) -> Level:
+        """How far a node is in a rolling upgrade."""
+        if self._wide:
+            return rest >> UPGRADED_SHIFT + 2 * node & 3
+        return AFTER if rest >> UPGRADED_SHIFT + node & 1 else BEFORE
+
+    def _got(self, number: int, reader: Level) -> Message | None:
+        """What a process on this level gets of a message at the broker; None: it cannot read it."""
+        rollout = self._rollout
+        item = self.items[number]
+        assert rollout is not None  # noqa: S101 - an invariant of both
+        assert item.message is not None  # noqa: S101
+        message = item.message
+        got: tuple[Message | None] = self._kept(
+            "got", number, reader, make=lambda: (rollout.read(message, writer=WRITERS.index(item.tag), reader=reader),)
+        )
+        return got[0]
+
     def _unreadable(self, head: brokers.Head, rest: int) -> bool:
         """Whether an event is of a version that its consumer cannot read yet."""
-        return (
-            self._upgrade is not None
-            and self.items[head.item].tag == NEW
-            and not rest >> UPGRADED_SHIFT + head.consumer & 1
-        )
+        return self._rollout is not None and self._got(head.item, self.level(rest, head.consumer)) is None
 
     def _upgrades(self, state: State) -> Iterator[tuple[Action, State]]:
         """A node is upgraded: drained and started anew. That it may die of it, a crash before or after says."""
         nodes, net, broker, seen, budget, rest = state
+        levels = tuple(self.level(rest, node) for node in range(len(nodes)))
         for node, local in enumerate(nodes):
-            bit = 1 << UPGRADED_SHIFT + node
-            if self._up(local) and not self._running(local) and not rest & bit:
-                anew = rest & (1 << WAIT_SHIFT) - 1 | bit
-                yield Action("upgrade", node), (nodes, net, broker, seen, budget, anew)
+            if self._up(local) and not self._running(local) and self._rollout is not None:
+                to = self._rollout.next(levels, node)
+                if to is not None:
+                    yield Action("upgrade", node), (nodes, net, broker, seen, budget, self._leveled(rest, node, to))
+
+    def _goes_back(self, state: State) -> Iterator[tuple[Action, State]]:
+        """A node goes back to the old version, and may throw away what it cannot read any more."""
+        nodes, net, broker, seen, budget, rest = state
+        if self._rollout is None or not self._wide or not rest >> self._backs & 15:
+            return
+        for node, local in enumerate(nodes):
+            if self.level(rest, node) == BEFORE or not self._up(local) or self._running(local):
+                continue
+            left = broker
+            if self._rollout.discards:
+                waiting = [entry for consumer, *_, entries in broker if consumer == node for entry in entries]
+                for identity, number, _ in waiting:
+                    if self._got(number, BEFORE) is None:
+                        left = brokers.acknowledge(left, node, identity)
+            back = self._leveled(rest, node, BEFORE) - (1 << self._backs)
+            yield Action("downgrade", node), (nodes, net, left, seen, budget, back)
+
+    def _leveled(self, rest: int, node: int, level: Level) -> int:
+        """The bits of a state in which a node is on another level, and time passes anew."""
+        anew = rest & (1 << self._wait) - 1
+        if not self._wide:
+            return anew | 1 << UPGRADED_SHIFT + node
+        shift = UPGRADED_SHIFT + 2 * node
+        return anew & ~(3 << shift) | level << shift
 
     def _published(self, less: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
         """A publication reaches the broker, or does not."""
         nodes, others, broker, seen, budget, rest = less
         message = item.message
         assert message is not None  # noqa: S101 - an invariant of publications
-        told, entry = self.published(number, item, upgraded=bool(rest >> UPGRADED_SHIFT + item.node & 1))
+        told, entry = self.published(number, item, BEFORE if self._rollout is None else self.level(rest, item.node))
         heard = self._observe(seen, item.node, told)
         stored = brokers.store(broker, item.consumer, message.tx, entry)
         action = Action("store", -1, None, number)
@@ -303,17 +355,17 @@ class Steps:
             return self._number(replace(item, kind=STRAY))
         return self._number(Item(ORPHAN, item.node, item.tx, None, item.message, item.consumer))
 
-    def published(self, number: int, item: Item, *, upgraded: bool = False) -> tuple[tuple[Output, ...], int]:
-        """What is observed when a publication reaches the broker, and the number of the message that waits there; `upgraded`: it is of the new version."""
+    def published(self, number: int, item: Item, writer: Level = BEFORE) -> tuple[tuple[Output, ...], int]:
+        """What is observed when a publication reaches the broker, and the number of the message that waits there; `writer`: how far its producer is in an upgrade."""
         told: tuple[tuple[Output, ...], int] = self._kept(
-            number, upgraded, make=lambda: self._arrival(item, upgraded=upgraded)
+            "stored", number, writer, make=lambda: self._arrival(item, writer)
         )
         return told
 
-    def _arrival(self, item: Item, *, upgraded: bool) -> tuple[tuple[Output, ...], int]:
+    def _arrival(self, item: Item, writer: Level) -> tuple[tuple[Output, ...], int]:
         message = item.message
         assert message is not None  # noqa: S101 - an invariant of publications
-        waiting = Item(MESSAGE, item.consumer, message.tx, None, message, tag=NEW if upgraded else "")
+        waiting = Item(MESSAGE, item.consumer, message.tx, None, message, tag=WRITERS[writer])
         return (Output("stored", message),), self._number(waiting)
 
     def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
@@ -326,9 +378,12 @@ class Steps:
     def _delivered(self, state: State, head: brokers.Head, kind: str = "deliver") -> Iterator[tuple[Action, State]]:
         """The broker delivers the head of a queue."""
         nodes, net, broker, seen, budget, rest = state
-        message = self.items[head.item].message
-        assert message is not None  # noqa: S101 - an invariant of the broker's entries
-        event = self._kept(head.item, head.tx, head.id, make=lambda: ("event", head.tx, Delivery(message, head.id)))
+        reader = BEFORE if self._rollout is None else self.level(rest, head.consumer)
+        message = self.items[head.item].message if self._rollout is None else self._got(head.item, reader)
+        assert message is not None  # noqa: S101 - an invariant of the broker's entries, and of what can be read
+        event = self._kept(
+            head.item, head.tx, head.id, reader, make=lambda: ("event", head.tx, Delivery(message, head.id))
+        )
         action = Action(kind, head.consumer, event, head.item)
         marked = brokers.mark(broker, head.consumer, head.id, delivered=True)
         after = (nodes, net, marked, seen, budget, rest)
@@ -400,7 +455,7 @@ class Steps:
         observed = self.observations[seen]
         if not self.scope.interventions:
             return
-        anew = (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1)
+        anew = (nodes, net, broker, seen, budget, rest & (1 << self._wait) - 1)
         for node, tx in sorted(observed.stuck):
             if any(owner == tx for owner, _ in self.locals.busy(nodes[node])):
                 yield from self._asks(anew, node, tx, OPERATOR[tx in observed.retried :])
@@ -411,7 +466,7 @@ class Steps:
         Time is fair: it passes in rounds, and whoever waits has one turn in each. When the rounds are used up, somebody waits for ever.
         """
         nodes, net, broker, seen, budget, rest = state
-        count, fired = self.reactions.rounds.values[rest >> WAIT_SHIFT]
+        count, fired = self.reactions.rounds.values[rest >> self._wait]
         waiting: dict[tuple[int, int, str], Any] = {}
         for node, local in enumerate(nodes):
             for tx, event, free in self._set_timers(local):
@@ -429,9 +484,9 @@ class Steps:
             for step in self._attended(state):
                 attended = True
                 yield step
-            if attended or (self._upgrade is not None and any(True for _ in self._upgrades(state))):
+            if attended or (self._rollout is not None and any(True for _ in self._upgrades(state))):
                 return  # sooner or later everybody is upgraded
-            yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1 | ENDED)
+            yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << self._wait) - 1 | ENDED)
             return
         for key, one in waiting.items():
             if key in fired:
@@ -446,7 +501,7 @@ class Steps:
         """The bits of a state in which these have had their turn in this round."""
         entry = (count, fired)
         number = self.reactions.rounds.number(entry, entry)
-        return rest & (1 << WAIT_SHIFT) - 1 | number << WAIT_SHIFT
+        return rest & (1 << self._wait) - 1 | number << self._wait
 
     def _react(self, base: State, action: Action) -> Iterator[tuple[Action, State]]:
         """A node reacts: every outcome, crashes against the budget, and passing failures against theirs."""

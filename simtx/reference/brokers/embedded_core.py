@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from simtx.event_log.entries import DEAD_LETTER, RETENTION
+from simtx.event_log.entries import DEAD_LETTER, RETENTION, Number
 from simtx.protocols import Message
 from simtx.protocols.codec import decode_as, dumps
 from simtx.reference.brokers.base import BrokerFailed
@@ -28,6 +29,7 @@ Reply = Callable[[str | None], None]
 """Told when a publication is stored (None), or why it cannot be."""
 _Waiting = tuple[Reply, bytes | None]
 
+_DIGEST: Final = 16  # bytes of an identity
 _EXPANSION: Final = 12  # bytes that a character may have in a frame
 _LAZY: Final = 0.01  # seconds for which the removal of what was acknowledged may wait for something else to write
 _PAUSE: Final = 0.5  # seconds before it is tried again after a failure
@@ -55,6 +57,7 @@ class EmbeddedSpec:
         nack: Whether it takes a consumer's word that it cannot handle a message.
         nack_delay: How long the message then stays away.
         deduplication_by: By what a repetition is known: the ``message``, or that of the same ``producer``.
+        counted: Whether it writes down how many events wait in its partitions at most, and what it stores again.
     """
 
     ack: Literal["memory", "quorum", "fsync"] = "quorum"
@@ -70,6 +73,7 @@ class EmbeddedSpec:
     nack: bool = False
     nack_delay: float = 0.0
     deduplication_by: Literal["message", "producer"] = "message"
+    counted: bool = False
 
     def overdue(self, deliveries: int) -> float:
         """Seconds until a message comes again that was delivered so many times and was not acknowledged."""
@@ -82,7 +86,7 @@ class Report(Protocol):
     def __call__(
         self, kind: str, tx: int, *, cause: int | None = None, peer: str = "", name: str = "", detail: str = ""
     ) -> object:
-        """Of this kind: ``redeliver``; ``drop``, with the reason as its detail."""
+        """Of this kind: ``redeliver``; ``drop``, with the reason as its detail; ``lag``, with the number of events; ``stored-again``."""
 
 
 class _Parcel:
@@ -109,6 +113,38 @@ class _Consumer:
         self.lanes: dict[int, deque[_Parcel]] = {}
         self.send: Callable[[Frame], bool] | None = None
         self.begun: dict[int, int] = {}  # of a partition, the id of the last event that was sent to this connection
+
+
+class _Ever:
+    """Identities of all that was ever stored, by which it is seen what is stored again; they outlive a crash of the process.
+
+    Args:
+        path: Their file, made if it does not exist.
+
+    Raises:
+        BrokerFailed: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            known = path.read_bytes()
+        except OSError as error:
+            raise BrokerFailed(f"the broker's file {path} cannot be used: {error.strerror}") from None
+        self._known = {known[start : start + _DIGEST] for start in range(0, len(known), _DIGEST)}
+
+    def again(self, body: str) -> bool:
+        """Whether this was stored before; from now on it was."""
+        identity = _identity(body)
+        if identity in self._known:
+            return True
+        self._known.add(identity)
+        os.write(self._file, identity)
+        return False
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
 
 
 class EmbeddedBroker:
@@ -148,6 +184,11 @@ class EmbeddedBroker:
         self.redelivered = 0
         self.lost = self._log.lost
         self.dead_letters = 0
+        self._lag = 0
+        self._ever: _Ever | None = None
+        if spec.counted:
+            self._ever = _Ever(folder / "broker.ids")
+            report("lag", -1, detail=Number(0).text())
         if in_memory and self.lost:
             report("drop", -1, detail=f"{self.lost} messages were in the memory of a broker that crashed")
         delivered = self._log.delivered()
@@ -243,6 +284,8 @@ class EmbeddedBroker:
             for row in batch.rows:
                 self.stored += 1
                 parcel = self._add(row, json.loads(row.body))
+                if self._ever is not None and self._ever.again(row.body):
+                    self._report("stored-again", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
                 consumer = self._consumers[row.node]
                 if self._spec.partitions:
                     self._fill(consumer, parcel.lane)
@@ -270,7 +313,11 @@ class EmbeddedBroker:
         key = partition_of(row.tx, partitions) if partitions else row.tx if self._spec.ordered else row.id
         parcel = _Parcel(row, coded, key)
         self._parcels[row.id] = parcel
-        self._consumer(row.node).lanes.setdefault(parcel.lane, deque()).append(parcel)
+        lane = self._consumer(row.node).lanes.setdefault(parcel.lane, deque())
+        lane.append(parcel)
+        if partitions and self._spec.counted and len(lane) > self._lag:
+            self._lag = len(lane)
+            self._report("lag", -1, peer=row.node, name=str(key), detail=Number(self._lag).text())
         return parcel
 
     # --- consumers --------------------------------------------------------------------------------------------------------------
@@ -456,11 +503,13 @@ class EmbeddedBroker:
             if self._batch:
                 self._log.write(self._batch, forced=False)
         self._log.close()
+        if self._ever is not None:
+            self._ever.close()
 
 
 def _identity(body: str) -> bytes:
     """Of a producer's message."""
-    return hashlib.blake2b(body.encode(), digest_size=16).digest()
+    return hashlib.blake2b(body.encode(), digest_size=_DIGEST).digest()
 
 
 def _stop(parcel: _Parcel) -> None:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import SimtxError
 from simtx.protocols import Alert, Request
+from simtx.protocols.event_schema import Partition, PartitionGate
 from simtx.reference.node.inspection import inspect
 from simtx.reference.node.local_work import CONFIRMED, DAMAGE
 from simtx.reference.node.node import Node
 from simtx.reference.node.running_machine import Intervention
-from simtx.reference.wire.schema import Partition, PartitionGate
 
 if TYPE_CHECKING:
     from simtx.reference.stores.base import PreparedBranch, Store

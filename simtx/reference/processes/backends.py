@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from simtx.errors import ScenarioError
-from simtx.protocols.extras import extras, policies_in_force
+from simtx.protocols.extras import extras, own_nodes, policies_in_force
 from simtx.protocols.names import BROKER, VOTE_STORE
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import registry as brokers
@@ -71,7 +71,7 @@ class Backends:
         self._nats: Any = None
         self._down: set[str] = set()  # servers that a fault has killed
         self.damaged: dict[str, str] = {}
-        self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
+        self.nodes = [*scenario.services, *own_nodes(strategy)]
         self.kind = check_store(store)
         self._product = stores.PRODUCTS[self.kind]
         kind = check_broker(broker)
@@ -96,7 +96,9 @@ class Backends:
                 "nack": spec.nack,
                 "nack_delay": spec.nack_delay,
                 "deduplication_by": spec.deduplication_by,
+                "counted": bool(spec.special),
                 "poison": spec.poison,
+                "poison_transactions": spec.poison_transactions,
             }
             if spec.kind not in brokers.PRODUCTS[kind].kinds or (spec.partitions and kind != "embedded"):
                 raise ScenarioError(

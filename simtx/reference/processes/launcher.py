@@ -14,7 +14,7 @@ from simtx.errors import RunFailed
 from simtx.metrics.timeline import step
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
-from simtx.protocols.extras import extras, policies_in_force
+from simtx.protocols.extras import extras, own_nodes, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import BrokerFailed
@@ -128,7 +128,7 @@ class Launcher:
         self._failed = asyncio.Event()
         self._calls = Calls(LAUNCHER, folder)
         self._incarnations = itertools.count(options.resumed + 1)
-        self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
+        self.nodes = [*scenario.services, *own_nodes(strategy)]
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
         self.providers = [provider_of(name) for name in scenario.providers]
         self.derived = {process_of(name): spec for name, spec in scenario.derived.items()}
@@ -243,7 +243,7 @@ class Launcher:
 
     def _link_chances(self, a: str, b: str) -> Frame:
         """What the scenario says of the link between two nodes; its latency only if it is to be imitated."""
-        zones = [self.scenario.node_zone(HUB if node == self.strategy.hub else node) for node in (a, b)]
+        zones = [self.scenario.node_zone(node if node in self.scenario.services else HUB) for node in (a, b)]
         link = self.scenario.network.link(zones[0] or "", zones[1] or "")
         streams = Streams(self.options.seed)
         chances: Frame = {"loss": link.loss, "duplication": link.duplication, "reorder": link.reorder}
@@ -447,6 +447,15 @@ class Launcher:
         replace_file(path, json.dumps(config).encode(), durable=False)
         self.tell(name, type="control", do=what, factor=factor)
 
+    async def _cure(self, at: float) -> None:
+        """From this time on consumers can handle what was poison, also in their later incarnations."""
+        await asyncio.sleep(max(0.0, at - time.monotonic()))
+        for name in self.nodes:
+            path = self.folder.config(name)
+            config = json.loads(path.read_text()) | {"cured": True}
+            replace_file(path, json.dumps(config).encode(), durable=False)
+            self.tell(name, type="control", do="cure")
+
     def tell(self, name: str, **frame: Any) -> None:
         """Send a frame to a process, whatever becomes of it."""
         self._calls.tell(name, **frame)
@@ -472,6 +481,9 @@ class Launcher:
             asyncio.create_task(self._upgrade(origin + at, node, version, written))
             for at, node, version, written in self.options.upgrades
         ]
+        cured = self.scenario.broker.poison_until
+        if cured is not None and self.strategy.uses_broker:
+            self._upgrades.append(asyncio.create_task(self._cure(origin + cured)))
         for upgrade in self._upgrades:
             upgrade.add_done_callback(self.done)
         return await self.unless_failed(self._until_drained())

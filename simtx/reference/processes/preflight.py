@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
+from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.registry import admit
 
@@ -35,11 +36,13 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     if not plans:
         raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
     admit(strategy, plans[0], scenario.name, scenario.providers)
-    if strategy.hub in scenario.services:
+    clash = [name for name in own_nodes(strategy) if name in scenario.services]
+    if clash:
+        what = "hub" if clash[0] == strategy.hub else "nodes"
         raise ScenarioError(
-            f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"
+            f"'{clash[0]}' is the name of the {strategy.name} {what}; call the service something else", "services"
         )
-    taken = {BROKER, CLIENT, PROXY, LAUNCHER} & {*scenario.services, strategy.hub or ""}
+    taken = {BROKER, CLIENT, PROXY, LAUNCHER} & {*scenario.services, *own_nodes(strategy)}
     if taken:
         raise ScenarioError(
             f"'{min(taken)}' is the name of a process of every real run; call the service something else", "services"

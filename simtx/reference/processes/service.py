@@ -15,6 +15,7 @@ from simtx.errors import ProtocolViolation, SimtxError
 from simtx.event_log.entries import DEAD_LETTER, POISON, Levels, Seconds
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
+from simtx.protocols.event_schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
 from simtx.protocols.extras import extras
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.reference.brokers import client as broker_client
@@ -34,7 +35,6 @@ from simtx.reference.stores import open_store
 from simtx.reference.stores.votes import open_votes
 from simtx.reference.wire.connection import Connection, Peer, Server
 from simtx.reference.wire.refusals import Refusals
-from simtx.reference.wire.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
 from simtx.workload.poison import by_key, poisonous
 from simtx.workload.streams import Streams
 
@@ -108,7 +108,10 @@ class Service:
         if config["broker"] is not None:
             broker = broker_client(config["broker"], self.name, self.secret, self.folder)
             broker.given_up = self.given_up
-            self.poisonous = poisonous(config["broker"].get("poison", 0.0), Streams(config["seed"]))
+            if not config.get("cured"):
+                spec = config["broker"]
+                named = spec.get("poison_transactions", ())
+                self.poisonous = poisonous(spec.get("poison", 0.0), Streams(config["seed"]), named)
             if not again:
                 await broker.connect()
         votes = None
@@ -407,6 +410,8 @@ class Service:
             node.local.slowness = _factor(frame)
         elif what == "clock":
             node.timer_factor = _factor(frame)
+        elif what == "cure":
+            self.poisonous = by_key(0.0, 0)
         elif what == "disarm":
             node.kills.points.clear()
         elif what == "arm":

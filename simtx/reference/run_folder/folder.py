@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError, SimtxError
+from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import CLIENT
 from simtx.reference.addresses import without_password
 from simtx.reference.run_folder.audit import AuditError, Head, read_head, verify
@@ -101,7 +102,7 @@ class RunFolder:
             strategy=strategy.name,
             strategy_options=repr(strategy),
             strategy_made=described(strategy),
-            nodes=[*scenario.services, *([strategy.hub] if strategy.hub is not None else [])],
+            nodes=[*scenario.services, *own_nodes(strategy)],
             seed=seed,
             store=without_password(store),
             broker=without_password(broker),

@@ -109,8 +109,8 @@ def versions() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
+    from simtx.protocols.event_schema import CURRENT
     from simtx.reference.stores.base import STORE_VERSION
-    from simtx.reference.wire.schema import CURRENT
 
     try:
         own = version("simtx")

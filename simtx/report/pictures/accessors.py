@@ -236,6 +236,18 @@ class RunPlots(Pictures):
 
         return group(self._run, name, ax=ax, figsize=figsize)
 
+    def lag(self, service: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Events that wait for a consumer over time: a line a partition of the broker, or one for a queue.
+
+        Args:
+            service: The consumer; None: that for which most events waited at once.
+            ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.waiting import lag
+
+        return lag(self._run, service, ax=ax, figsize=figsize)
+
     def machine(self, role: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """The state machine of a role with the transitions that this run took; the run is played again if its log is not full.
 

@@ -45,6 +45,7 @@ from simtx.protocols.contract import (
     Timer,
     Transact,
 )
+from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import DAEMON
 from simtx.testing.laws import expect
 from simtx.testing.scripted.effects import Effects
@@ -82,8 +83,7 @@ class ScriptedWorld(Effects):
         self.strategy = strategy
         self.plans = {plan.tx: plan for plan in plans}
         names = dict.fromkeys(service for plan in plans for service in plan.services())
-        if strategy.hub is not None:
-            names[strategy.hub] = None
+        names |= dict.fromkeys(own_nodes(strategy))
         super().__init__({name: Node(name, Store(dict((initial or {}).get(name, {})))) for name in names}, fail)
         self.witness: Witness = set() if witness is None else witness
         self.ordered = ordered

@@ -19,6 +19,7 @@ from . import (
     two_phase,
     two_phase_participants,
     two_phase_variants,
+    versions,
 )
 from .harmless import HARMLESS
 
@@ -41,6 +42,7 @@ ALL = (
     *dual_write.MUTANTS,
     *contents.MUTANTS,
     *three_phase.MUTANTS,
+    *versions.MUTANTS,
 )
 
 __all__ = ["ALL", "HARMLESS"]

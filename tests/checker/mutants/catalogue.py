@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from simtx.protocols import DualWrite, Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols.built_in import DEFAULT_POLICIES
@@ -13,7 +14,7 @@ from simtx.protocols.contract import Machine
 from simtx.protocols.cornus import Cornus, CornusCoordinator, CornusParticipant
 from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
-from simtx.protocols.paxos_commit import PaxosCommit, PaxosLeader, PaxosParticipant
+from simtx.protocols.paxos_commit import PaxosAcceptor, PaxosCommit, PaxosLeader, PaxosParticipant
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant as SagaParticipant
 from simtx.protocols.tcc import TccCoordinator, TryConfirmCancel
@@ -36,6 +37,7 @@ class Mutant:
         scope: The smallest scope in which it shows; budgets that are not named are 0.
         correct: The same strategy without the defect, if it is not simply the one of its class.
         besides: What this strategy violates in this scope without the defect, too; only a dual write does.
+        instead: What the scope holds without the defect, if that is in the scope: how a system is upgraded.
     """
 
     name: str
@@ -45,11 +47,12 @@ class Mutant:
     scope: dict[str, Any]
     correct: Strategy | None = None
     besides: frozenset[str] = frozenset()
+    instead: Mapping[str, Any] = field(default_factory=dict)
 
     def without(self) -> tuple[Strategy, dict[str, Any]]:
         """Strategy and scope without the defect; rows that are pruned too early are one, too."""
         scope = {name: value for name, value in self.scope.items() if name != "retained"}
-        return self.correct or type(self.strategy)(), scope
+        return self.correct or type(self.strategy)(), {**scope, **self.instead}
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,19 @@ class Paxos2(PaxosCommit):
     def machine(self, node: str, tx: int) -> Machine:
         kind = self.first if node == self.hub else self.participant
         return kind(node, tx, self.policies or Policies(), self.faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart2(PaxosCommit):
+    """Paxos Commit with acceptors on nodes of their own, and other machines there."""
+
+    acceptors: Literal["members", "nodes"] = "nodes"
+    acceptor: type[PaxosAcceptor] = PaxosAcceptor
+
+    def machine(self, node: str, tx: int) -> Machine:
+        if node in self.further_nodes:
+            return self.acceptor(node, tx, self.policies or Policies(), self.faults)
+        return super().machine(node, tx)
 
 
 @dataclass(frozen=True, kw_only=True)

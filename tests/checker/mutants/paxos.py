@@ -6,11 +6,12 @@ from typing import Any
 
 from simtx.protocols import Message
 from simtx.protocols.commit_machine import FORGET
+from simtx.protocols.paxos_apart import PaxosAcceptor
 from simtx.protocols.paxos_leader import PaxosLeader
 from simtx.protocols.paxos_member import ABORTED
 from simtx.protocols.paxos_participant import PaxosParticipant
 
-from .catalogue import Mutant, Paxos2
+from .catalogue import Apart2, Mutant, Paxos2
 
 
 class ForgetsItsBallot(PaxosParticipant):
@@ -85,6 +86,21 @@ class LosesItsTombstone(PaxosParticipant):
         return [FORGET]
 
 
+class ForgetsWhatItAccepts(PaxosAcceptor):
+    __slots__ = ()
+
+    def gather(self, event: Any) -> Any:
+        effects = super().gather(event)
+        return [*effects, *self.forget(event)] if self.state == "bound" else effects
+
+
+class AsksNobody(PaxosAcceptor):
+    __slots__ = ()
+
+    def ask(self, event: Any) -> Any:
+        return self.forget(event)
+
+
 MUTANTS = (
     Mutant(
         "promise-forgotten-without-a-tombstone",
@@ -134,5 +150,19 @@ MUTANTS = (
         Paxos2(participant=TellsNoLeader),
         "non-blocking",
         {"crashes": 1},
+    ),
+    Mutant(
+        "acceptor-apart-forgets-at-once",
+        "An acceptor on a node of its own forgets what it has accepted as soon as it has told the leader.",
+        Apart2(acceptor=ForgetsWhatItAccepts),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "acceptor-apart-asks-nobody",
+        "An acceptor on a node of its own forgets after a while, and does not ask whether somebody is in doubt.",
+        Apart2(acceptor=AsksNobody),
+        "agreement",
+        {"participants": 1, "losses": 1},
     ),
 )
