@@ -39,8 +39,8 @@ from simtx.protocols.saga_participant import Participant
 from simtx.scenario import HostSpec, from_dict
 from simtx.scenario.distributions import Constant, Exponential, Lognormal, ShiftedLognormal
 from simtx.scenario.model import Fault, Trigger
-from simtx.simulator import compiled, engines
-from simtx.simulator.compiled import CompiledLoop
+from simtx.simulator import engines
+from simtx.simulator.compiled import CompiledLoop, binding
 from simtx.workload.by_transaction import TransactionStreams
 from tests.simulator.worlds import chain
 
@@ -295,7 +295,7 @@ def test_the_loop_makes_its_numbers_without_python(monkeypatch: pytest.MonkeyPat
 
 def test_numbers_are_the_same_where_python_is_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is where NumPy does not have these functions."""
-    monkeypatch.setattr(compiled, "generators", lambda library: None)
+    monkeypatch.setattr(binding, "generators", lambda library: None)
     assert differs(shortened("checkout", 60), Outbox()) == ""
 
 

@@ -14,8 +14,7 @@ import simtx
 from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
-from simtx.simulator import compiled
-from simtx.simulator.compiled import CompiledLoop
+from simtx.simulator.compiled import CompiledLoop, binding
 
 sys.path.insert(0, str(Path(__file__).parent))
 from worlds import shortened
@@ -34,11 +33,11 @@ class _Struck(Exception):
 
 def _signalling(monkeypatch: pytest.MonkeyPatch, answers: list[int]) -> None:
     """A signal arrives in each call into Python that fills a block of random numbers, of which there are many where NumPy's functions are not there."""
-    monkeypatch.setattr(compiled, "generators", lambda library: None)
+    monkeypatch.setattr(binding, "generators", lambda library: None)
     before = CompiledLoop._filling
 
-    def filling(self: CompiledLoop) -> Callable[..., int]:
-        real = before(self)
+    def filling(self: CompiledLoop, fills: list[Any]) -> Callable[..., int]:
+        real = before(self, fills)
 
         def fill(*arguments: Any) -> int:
             signal.raise_signal(signal.SIGUSR1)
@@ -95,8 +94,8 @@ def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.Mo
         return fail if function == getattr(self, f"_{call}") else before(self, function)
 
     if call == "fill":
-        monkeypatch.setattr(compiled, "generators", lambda library: None)
-        monkeypatch.setattr(CompiledLoop, "_filling", lambda _: fail)
+        monkeypatch.setattr(binding, "generators", lambda library: None)
+        monkeypatch.setattr(CompiledLoop, "_filling", lambda *_: fail)
     else:
         monkeypatch.setattr(CompiledLoop, "_answering", answering)
     with pytest.raises(ScenarioError, match="gave up"):
