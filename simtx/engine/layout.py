@@ -230,7 +230,10 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_give_learned": (None, (_ENGINE, _ENGINE)),
     "engine_forget_learned": (None, (_ENGINE,)),
     "engine_sample": (_INT, (_ENGINE, c.POINTER(_DOUBLE))),
-    "engine_column": (None, (_ENGINE, c.c_int64, c.c_int64, c.c_void_p)),
+    "engine_columns": (
+        None,
+        (_ENGINE, _INT, c.POINTER(c.c_int32), c.POINTER(c.c_int32), c.POINTER(c.c_void_p)),
+    ),
     "engine_start_samples": (None, (_ENGINE, _DOUBLE, c.c_int64)),
     "engine_samples": (c.c_void_p, (_ENGINE, c.POINTER(c.c_int64))),
     "engine_head": (c.POINTER(Head), (_ENGINE,)),

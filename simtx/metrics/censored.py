@@ -43,17 +43,22 @@ def quantiles(durations: Durations | Any, levels: Sequence[float], weights: Dura
         above = np.where(np.isfinite(values), values, math.inf)
         found = np.quantile(above, levels, weights=np.asarray(weights, dtype=float), method="inverted_cdf")
         return [float(one) for one in found]
-    ended = values[np.isfinite(values)]
-    known = [
-        level for level in levels if _upper(len(values), level) < len(ended)
-    ]  # else one of its two neighbours had not ended
-    if not known:
-        return [math.inf] * len(levels)
-    if len(ended) < len(values):
-        filler = np.full(len(values) - len(ended), ended.max())  # stands above; none of it is looked at
-        ended = np.concatenate([ended, filler])
-    of = dict(zip(known, np.quantile(ended, known, overwrite_input=True).tolist(), strict=True))
-    return [of.get(level, math.inf) for level in levels]
+    ended = np.sort(values if _all_ended(values) else values[np.isfinite(values)])
+    last = len(values) - 1
+    return [_between(ended, last * level) if _upper(len(values), level) < len(ended) else math.inf for level in levels]
+
+
+def _all_ended(values: npt.NDArray[np.float64]) -> bool:
+    """Whether all of them are finite: of many, by their sum."""
+    return math.isfinite(values.sum())
+
+
+def _between(ended: npt.NDArray[np.float64], place: float) -> float:
+    """What stands at a place among sorted values, linear between two of them, by the arithmetic of `numpy.quantile`."""
+    before = math.floor(place)
+    share = place - before
+    low, high = float(ended[before]), float(ended[min(before + 1, len(ended) - 1)])
+    return high - (high - low) * (1 - share) if share >= 0.5 else low + (high - low) * share
 
 
 def _upper(count: int, level: float) -> int:
@@ -65,6 +70,8 @@ def _upper(count: int, level: float) -> int:
 def mean(durations: Durations | Any, weights: Durations | None = None) -> float:
     """Mean of those that ended; not a number if none has."""
     values = np.asarray(durations, dtype=float)
+    if weights is None and len(values) and _all_ended(values):
+        return float(values.mean())
     ended = np.isfinite(values)
     if not ended.any():
         return math.nan
@@ -74,7 +81,9 @@ def mean(durations: Durations | Any, weights: Durations | None = None) -> float:
 def share(durations: Durations | Any, weights: Durations | None = None) -> float:
     """Share of those that had not ended; not a number if there is no transaction at all."""
     values = np.asarray(durations, dtype=float)
-    return float(1 - np.average(np.isfinite(values), weights=weights)) if len(values) else math.nan
+    if not len(values):
+        return math.nan
+    return 0.0 if _all_ended(values) else float(1 - np.average(np.isfinite(values), weights=weights))
 
 
 def longer_than(watched_ms: float) -> str:

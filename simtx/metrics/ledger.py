@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
-
-import numpy as np
 
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.guarantees import DOUBLED, EARLY, REFUSING, SPLIT, Seen, Watch, claim, examined
 from simtx.metrics.still_open import NOTHING
-from simtx.metrics.texts import Texts
 from simtx.protocols.contract import Message, Operation, Plan, Step
 from simtx.protocols.operations import writes
 
@@ -566,16 +563,24 @@ class Columns:
             cell.extend(values)
         self._rows.clear()
 
-    def fill(self, column: Callable[[str], Any]) -> None:
-        """Take whole columns, in order of completion: arrays of numbers, lists of texts. They are asked for by name, one after the other: no two are there twice."""
+    def room(self, count: int, texts: Mapping[str, list[str]]) -> dict[str, array[Any]]:
+        """Columns of numbers for so many transactions, in order of completion, for whoever writes them by himself, beside those of texts.
+
+        Args:
+            count: How many there are.
+            texts: The columns of texts.
+
+        Returns:
+            The columns of numbers, by name.
+        """
+        made = {}
         for position, name in enumerate(self.NAMES):
-            cell, values = self._cells[position], column(name)
-            if isinstance(values, Texts) and not cell:
-                self._cells[position] = values
-            elif isinstance(cell, list):
-                cell.extend(values)
+            cell = self._cells[position]
+            if isinstance(cell, list):
+                self._cells[position] = texts[name]
             else:
-                cell.frombytes(np.ascontiguousarray(values, dtype=cell.typecode).data.cast("B"))
+                made[name] = self._cells[position] = array(cell.typecode, [0]) * count
+        return made
 
     def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
         """The columns by name, in order of completion."""

@@ -88,9 +88,10 @@ def frame(faults: Sequence[Struck], samples: pd.DataFrame, end: float) -> pd.Dat
 
 def figures(data: RunData) -> dict[str, float]:
     """``recovery_s``, of the fault that took longest, and ``backlog_peak``, the most that waited after the warm-up."""
-    samples = timeline.frame(data)
-    found = frame(data.struck, samples, data.end)["recovery_s"] if data.struck else ()
-    measured = timeline.backlog(samples)[samples["time_s"].to_numpy() >= data.warmup]
+    found = frame(data.struck, timeline.frame(data), data.end)["recovery_s"] if data.struck else ()
+    rows = timeline.samples(data)
+    columns = dict(zip(data.timeline.names, rows.T, strict=True))
+    measured = timeline.waiting(len(rows), columns)[columns["time_s"] >= data.warmup]
     return {
         "recovery_s": max(map(float, found), default=math.nan),
         "backlog_peak": float(measured.max()) if len(measured) else math.nan,

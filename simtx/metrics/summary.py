@@ -174,12 +174,16 @@ def summarise(transactions: pd.DataFrame, data: RunData, violations: float = mat
     columns = {name: measured(name) for name in ("arrival_s", *_DURATIONS)}
 
     def total(column: str) -> float:
-        return float(np.nansum(measured(column)))
+        values = measured(column)
+        found = float(values.sum())
+        return found if found == found else float(np.nansum(values))
 
     def mean(column: str) -> float:
         values = measured(column)
-        known = int(np.count_nonzero(~np.isnan(values)))
-        return float(np.nansum(values)) / known if known else nan
+        found, known = float(values.sum()), len(values)
+        if found != found:
+            found, known = float(np.nansum(values)), int(np.count_nonzero(~np.isnan(values)))
+        return found / known if known else nan
 
     branches, in_doubt = total("prepared_branches"), total("in_doubt_ms")
     first = data.quantities[0] if data.quantities else None

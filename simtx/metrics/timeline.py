@@ -166,14 +166,20 @@ class Timeline:
         return rows
 
 
+def samples(data: Any) -> npt.NDArray[np.float64]:
+    """The timeline of a run's data, a row a sample."""
+    outcomes, arrivals = data.columns["outcome"], np.zeros(0)
+    if "lost" in outcomes:
+        arrivals = np.asarray(data.columns["arrival_s"], dtype=float)[np.asarray(outcomes, dtype=object) == "lost"]
+    rows: npt.NDArray[np.float64] = data.timeline.without(arrivals)
+    return rows
+
+
 def frame(data: Any) -> pd.DataFrame:
     """The timeline of a run's data as a table."""
     import pandas as pd
 
-    outcomes, arrivals = data.columns["outcome"], np.zeros(0)
-    if "lost" in outcomes:
-        arrivals = np.asarray(data.columns["arrival_s"], dtype=float)[np.asarray(outcomes, dtype=object) == "lost"]
-    return pd.DataFrame(data.timeline.without(arrivals), columns=data.timeline.names)
+    return pd.DataFrame(samples(data), columns=data.timeline.names)
 
 
 def not_measured(data: Any) -> str:
@@ -190,15 +196,20 @@ def backlog(samples: pd.DataFrame) -> npt.NDArray[np.float64]:
 
     A message that is delivered and waits for a worker is still held by the broker, as it is not acknowledged yet: it counts once.
     """
-    total = np.zeros(len(samples))
+    levels = [name for name in samples.columns if name.startswith(tuple(f"{level}_" for level in LEVELS))]
+    return waiting(len(samples), {name: samples[name].to_numpy(dtype=float) for name in levels})
+
+
+def waiting(count: int, columns: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """As `backlog`, of so many samples by the names of their columns."""
+    total = np.zeros(count)
 
     def known(level: str, service: str) -> npt.NDArray[np.float64]:
         column = f"{level}_{service}"
-        values = samples[column].to_numpy(dtype=float) if column in samples else total * 0.0
-        return np.nan_to_num(values)
+        return np.nan_to_num(columns[column]) if column in columns else total * 0.0
 
     prefixes = tuple(f"{level}_" for level in LEVELS)
-    services = {name.removeprefix(p) for name in samples.columns for p in prefixes if name.startswith(p)}
+    services = {name.removeprefix(p) for name in columns for p in prefixes if name.startswith(p)}
     for service in sorted(services):
         at_service = known("queue", service) + known("lock_queue", service)
         total = total + np.maximum(at_service, known("broker", service)) + known("relay", service)

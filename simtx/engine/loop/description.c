@@ -66,19 +66,18 @@ EXPORT Transaction *engine_transactions(Engine *E) { return E->tx; }
 EXPORT int engine_transaction_size(void) { return (int)sizeof(Transaction); }
 EXPORT int64_t *engine_order(Engine *E) { return E->order; }
 
-/* A field of every record, in the order in which they were closed. */
-EXPORT void engine_column(Engine *E, int64_t offset, int64_t size, void *target) {
-  const char *field = (const char *)E->tx + offset;
-  int64_t count = E->head.ordered;
-  switch (size) {
-  case 1:
-    for (int64_t i = 0; i < count; i++) ((uint8_t *)target)[i] = (uint8_t)field[E->order[i] * (int64_t)sizeof(Transaction)];
-    break;
-  case 4:
-    for (int64_t i = 0; i < count; i++) memcpy((int32_t *)target + i, field + E->order[i] * (int64_t)sizeof(Transaction), 4);
-    break;
-  default:
-    for (int64_t i = 0; i < count; i++) memcpy((int64_t *)target + i, field + E->order[i] * (int64_t)sizeof(Transaction), 8);
+/* Fields of every record, in the order in which they were closed. */
+EXPORT void engine_columns(Engine *E, int count, const int32_t *offset, const int32_t *size, void **target) {
+  for (int64_t i = 0; i < E->head.ordered; i++) {
+    const char *record = (const char *)&E->tx[E->order[i]];
+    for (int j = 0; j < count; j++) {
+      const char *field = record + offset[j];
+      switch (size[j]) {
+      case 1: ((char *)target[j])[i] = *field; break;
+      case 4: memcpy((int32_t *)target[j] + i, field, 4); break;
+      default: memcpy((int64_t *)target[j] + i, field, 8);
+      }
+    }
   }
 }
 

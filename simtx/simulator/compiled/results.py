@@ -102,26 +102,23 @@ def fill(bound: Binding, columns: Columns) -> None:
     if not count:
         return
     kinds: Any = np.dtype(layout.Transaction).fields
-    order = view(bound.library.engine_order(bound.engine), 8 * count).view(np.int64)
+    outcomes, answers = np.empty(count, dtype=np.uint8), np.empty(count, dtype=np.uint8)
+    texts = {"outcome": outcomes, "answer": answers}
+    _write(bound, [(*kinds[name], pointer(codes)) for name, codes in texts.items()])
+    made = columns.room(count, {"outcome": Texts(outcomes, _ENDINGS), "answer": Texts(answers, _ANSWERS)})
+    of_records = [(name, cell) for name, cell in made.items() if name != "tx"]
+    _write(bound, [(*kinds[_COLUMNS[name]], cell.buffer_info()[0]) for name, cell in of_records])
+    ctypes.memmove(made["tx"].buffer_info()[0], bound.library.engine_order(bound.engine), 8 * count)
 
-    def field(name: str) -> npt.NDArray[Any]:
-        kind, offset = kinds[name][:2]
-        values = np.empty(count, dtype=kind)
-        bound.library.engine_column(bound.engine, offset, kind.itemsize, pointer(values))
-        return values
 
-    def column(name: str) -> Any:
-        match name:
-            case "tx":
-                return order
-            case "outcome":
-                return Texts(field("outcome"), _ENDINGS)
-            case "answer":
-                return Texts(field("answer"), _ANSWERS)
-            case _:
-                return field(_COLUMNS[name])
-
-    columns.fill(column)
+def _write(bound: Binding, columns: Sequence[tuple[Any, int, int]]) -> None:
+    """Let C write fields of the records: of each its type, where it is in a record, and where to write it."""
+    count = len(columns)
+    offsets, sizes = (ctypes.c_int32 * count)(), (ctypes.c_int32 * count)()
+    targets = (ctypes.c_void_p * count)()
+    for place, (kind, offset, target) in enumerate(columns):
+        offsets[place], sizes[place], targets[place] = offset, kind.itemsize, target
+    bound.library.engine_columns(bound.engine, count, offsets, sizes, targets)
 
 
 def _said(masks: Sequence[int]) -> list[tuple[str, int, str]]:
