@@ -31,24 +31,7 @@ from simtx.conformance.votes import Votes
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Handled, Process, Recovered, Worked
 from simtx.event_log.log import LogEntry
-from simtx.protocols import (
-    Answer,
-    Append,
-    Commit,
-    Delivery,
-    Done,
-    Effect,
-    Event,
-    Forget,
-    LogOnce,
-    Message,
-    Publish,
-    ReadOutbox,
-    Request,
-    Rollback,
-    Strategy,
-    Timer,
-)
+from simtx.protocols import contract as c
 from simtx.protocols import strategy as strategy_of
 from simtx.protocols.codec import CodecError, decode, register
 from simtx.protocols.extras import extras
@@ -61,10 +44,10 @@ DATABASE_CRASH: Final = ("database-crash", "database-recovery")
 _ARRIVALS: Final = frozenset({"receive", "deliver", "request", "timer"})
 _OF_HOST: Final = frozenset({"start", "wake"})  # timers that a daemon gets without having set them
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
-    "event": get_args(Event),
+    "event": get_args(c.Event),
     "state": (str,),
     "role": (str,),
-    "effects": get_args(Effect),
+    "effects": get_args(c.Effect),
     "records": (tuple,),
 }
 _LISTS: Final = frozenset({"effects", "records"})
@@ -108,7 +91,7 @@ class Conformance:
 @checked(
     trace=listed(instance(LogEntry, ""), "events of a log, such as run.trace"),
 )
-def check_log(trace: Iterable[LogEntry], strategy: str | Strategy) -> Conformance:
+def check_log(trace: Iterable[LogEntry], strategy: str | c.Strategy) -> Conformance:
     """Replay a full log through the machines of its strategy.
 
     Args:
@@ -140,7 +123,7 @@ class _Check:
         exact_clocks: Whether timers must not fire before their time.
     """
 
-    def __init__(self, strategy: Strategy, *, exact_clocks: bool) -> None:
+    def __init__(self, strategy: c.Strategy, *, exact_clocks: bool) -> None:
         self.strategy = strategy
         self.exact_clocks = exact_clocks
         policies = extras(strategy).policies
@@ -223,7 +206,7 @@ class _Check:
             return
         role, event, state, effects = read
         self.contents.asked(entry, effects)
-        if isinstance(event, Request) and event.plan is not None:
+        if isinstance(event, c.Request) and event.plan is not None:
             self.contents.requested(event.plan)
         if role != entry.actor:
             self._found(entry, f"'{event.kind}' is handled by {entry.actor}, or by {role}")
@@ -242,7 +225,7 @@ class _Check:
             self._found(entry, problem)
         player.play(effects, entry.time)
 
-    def _player_for(self, entry: LogEntry, event: Event) -> ReplayedMachine | None:
+    def _player_for(self, entry: LogEntry, event: c.Event) -> ReplayedMachine | None:
         """The machine that handles this event: the one in play, or a blank one."""
         node, tx = entry.node, entry.tx
         if (node, tx == DAEMON) in self.down:
@@ -331,26 +314,26 @@ class _Check:
         if player is not None:
             player.arrival = None
 
-    def _finish(self, player: ReplayedMachine, entry: LogEntry, event: Event) -> None:
+    def _finish(self, player: ReplayedMachine, entry: LogEntry, event: c.Event) -> None:
         """The machine turns to this event: its effects must be done, and the result of its store operation comes first."""
         effect = player.advance()
         if effect is not None:
-            given_up = isinstance(event, Done) and event.status == "failed"  # a full queue: nothing was done
+            given_up = isinstance(event, c.Done) and event.status == "failed"  # a full queue: nothing was done
             if given_up and isinstance(effect, WORK) and effect.tag == event.kind:
                 self._worked(player, effect, entry, "failed")
             else:
                 self._found(entry, f"'{event.kind}' is handled, but {described(effect)} has not been done")
         expected, player.expected = player.expected, None
         if expected is None:
-            if isinstance(event, Done):
+            if isinstance(event, c.Done):
                 self._confirmation(player, entry, event)
             return
         asked, status = expected
-        if not isinstance(event, Done) or event.kind != asked.tag:
+        if not isinstance(event, c.Done) or event.kind != asked.tag:
             self._found(entry, f"'{event.kind}' is handled before the result of {described(asked)}")
         elif status is not None and event.status != status:
             self._found(entry, f"the result of {described(asked)} is '{event.status}', but it was {status}")
-        elif isinstance(asked, ReadOutbox):
+        elif isinstance(asked, c.ReadOutbox):
             if event.status not in ("done", "failed"):
                 self._found(entry, f"the result of {described(asked)} is '{event.status}', which it cannot be")
             for problem in player.disk.read(event.value or ()):
@@ -362,7 +345,7 @@ class _Check:
         elif event.value is not None:
             self._found(entry, f"the result of {described(asked)} has the value {event.value!r}, but found no row")
 
-    def _confirmation(self, player: ReplayedMachine, entry: LogEntry, event: Done) -> None:
+    def _confirmation(self, player: ReplayedMachine, entry: LogEntry, event: c.Done) -> None:
         """The result of a publication, or the answer of the vote store."""
         if event.kind in player.requests:
             problem = self.votes.answered(player, event)
@@ -380,10 +363,10 @@ class _Check:
         if problem is not None:
             self._found(entry, problem)
 
-    def _justify(self, player: ReplayedMachine, entry: LogEntry, event: Event) -> None:
+    def _justify(self, player: ReplayedMachine, entry: LogEntry, event: c.Event) -> None:
         """Whether this event could come about."""
         arrival, player.arrival = player.arrival, None
-        if isinstance(event, Done) or (isinstance(event, Timer) and entry.tx == DAEMON):
+        if isinstance(event, c.Done) or (isinstance(event, c.Timer) and entry.tx == DAEMON):
             if arrival is not None:
                 self._found(arrival, f"{told(arrival)} came in, but no machine has handled it")
         else:
@@ -394,18 +377,18 @@ class _Check:
                 arrival = None
             else:
                 player.cause = arrival.id
-        if isinstance(event, Timer):
+        if isinstance(event, c.Timer):
             if entry.tx != DAEMON or event.kind not in _OF_HOST:
                 early = player.clock.fire(event.kind, entry.time)
                 if early is not None:
                     self._found(entry, early)
             return
         traffic = self.traffic
-        if isinstance(event, Message):
+        if isinstance(event, c.Message):
             findings = traffic.message(entry, arrival, event)
-        elif isinstance(event, Delivery):
+        elif isinstance(event, c.Delivery):
             findings = traffic.delivery(entry, arrival, event)
-        elif isinstance(event, Request):
+        elif isinstance(event, c.Request):
             findings = traffic.request(entry, event)
         else:
             return
@@ -467,29 +450,29 @@ class _Check:
         elif entry.tx in self.due[entry.node][1]:
             self._found(entry, f"{told(entry)} is presumed, but the node has a record of it")
 
-    def _done(self, player: ReplayedMachine, effect: Effect, entry: LogEntry) -> None:
+    def _done(self, player: ReplayedMachine, effect: c.Effect, entry: LogEntry) -> None:
         """An effect was carried out: what follows from that."""
         disk, tx = player.disk, player.tx
-        if isinstance(effect, Message):
+        if isinstance(effect, c.Message):
             if entry.kind == "send":
                 self.traffic.sent(effect, entry.id)
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, c.Publish):
             self.traffic.published(effect.message, entry.id)
             self.traffic.waits(player.node, effect.message)
             player.publications.setdefault(effect.tag, []).append(effect.message)
-        elif isinstance(effect, LogOnce):
+        elif isinstance(effect, c.LogOnce):
             self.votes.asked(tx, effect)
             player.requests.setdefault(effect.tag, []).append(effect.voter)
-        elif isinstance(effect, Append):
+        elif isinstance(effect, c.Append):
             disk.appended(tx, effect.record, entry.id, certain=effect.forced)
         elif isinstance(effect, WORK):
             self._worked(player, effect, entry, Worked.read(entry).status)
-        elif isinstance(effect, Commit | Rollback):
-            if not disk.finished(tx, forced=isinstance(effect, Commit) or effect.forced):
+        elif isinstance(effect, c.Commit | c.Rollback):
+            if not disk.finished(tx, forced=isinstance(effect, c.Commit) or effect.forced):
                 self._found(entry, f"{told(entry)}: no branch is prepared")
-        elif isinstance(effect, Answer):
+        elif isinstance(effect, c.Answer):
             self.traffic.answers.add((tx, effect.outcome))
-        elif isinstance(effect, Forget):
+        elif isinstance(effect, c.Forget):
             disk.forgotten(tx)
             player.dead = True
 
@@ -544,11 +527,11 @@ class _Check:
             return
         self.result.interrupted += 1
         effect = player.interrupted()
-        if isinstance(effect, Message):
+        if isinstance(effect, c.Message):
             self.traffic.sent(effect, None)
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, c.Publish):
             self.traffic.published(effect.message, None)
-        elif isinstance(effect, LogOnce):
+        elif isinstance(effect, c.LogOnce):
             self.votes.asked(player.tx, effect)
 
     def _end(self) -> None:

@@ -7,23 +7,7 @@ from collections.abc import Sequence
 from simtx.conformance.durable import Disk
 from simtx.conformance.programs import SILENT, WORK, Clock, Program, Work
 from simtx.event_log.log import LogEntry
-from simtx.protocols import (
-    Append,
-    CancelTimer,
-    Commit,
-    Effect,
-    Event,
-    Forget,
-    Machine,
-    MarkOutbox,
-    Message,
-    Prepare,
-    ReadOutbox,
-    Record,
-    Rollback,
-    SetTimer,
-    Strategy,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import described
 
@@ -69,7 +53,7 @@ class ReplayedMachine:
         "tx",
     )
 
-    def __init__(self, entry: LogEntry, machine: Machine | None, disk: Disk, *, exact_clocks: bool) -> None:
+    def __init__(self, entry: LogEntry, machine: c.Machine | None, disk: Disk, *, exact_clocks: bool) -> None:
         self.node = entry.node
         self.tx = entry.tx
         self.role = entry.actor
@@ -78,10 +62,10 @@ class ReplayedMachine:
         self.program = Program()
         self.time = 0.0
         self.clock = Clock(exact=exact_clocks)
-        self.expected: tuple[Work | ReadOutbox, str | None] | None = None
+        self.expected: tuple[Work | c.ReadOutbox, str | None] | None = None
         self.begun = False
         self.execution = -1
-        self.publications: dict[str, list[Message]] = {}
+        self.publications: dict[str, list[c.Message]] = {}
         self.requests: dict[str, list[str]] = {}
         self.arrival: LogEntry | None = None
         self.cause: int | None = None
@@ -89,7 +73,7 @@ class ReplayedMachine:
 
     # --- the twin -----------------------------------------------------------------------------------------------------------------
 
-    def replay(self, event: Event, state: str, logged: Sequence[Effect], strategy: Strategy) -> str | None:
+    def replay(self, event: c.Event, state: str, logged: Sequence[c.Effect], strategy: c.Strategy) -> str | None:
         """Let the twin handle an event; one line if it starts in another state, or asks for something else, than the log says."""
         machine = self.machine
         if machine is None:
@@ -104,7 +88,7 @@ class ReplayedMachine:
             self.machine = None
         return problem
 
-    def recover(self, records: Sequence[Record], logged: Sequence[Effect]) -> str | None:
+    def recover(self, records: Sequence[c.Record], logged: Sequence[c.Effect]) -> str | None:
         """Let the blank twin recover; one line if it asks for something else than the log says."""
         machine = self.machine
         if machine is None:
@@ -121,20 +105,20 @@ class ReplayedMachine:
 
     # --- its program ----------------------------------------------------------------------------------------------------------------
 
-    def play(self, effects: Sequence[Effect], now: float) -> None:
+    def play(self, effects: Sequence[c.Effect], now: float) -> None:
         """A handler has asked for these effects."""
         self.program = Program(effects, self.cause)
         self.time = now
         self.settle()
 
-    def skippable(self, effect: Effect) -> bool:
+    def skippable(self, effect: c.Effect) -> bool:
         """Whether this effect may be done without an entry: it leaves none, or there is no branch that it could end."""
-        if isinstance(effect, Commit | Rollback):
+        if isinstance(effect, c.Commit | c.Rollback):
             branch = self.disk.branches.get(self.tx)
             return branch is None or not branch.certain
         return isinstance(effect, SILENT)
 
-    def advance(self) -> Effect | None:
+    def advance(self) -> c.Effect | None:
         """Pass what may be done without an entry; the effect that has to be done next, or None."""
         program = self.program
         while (effect := program.next()) is not None and self.skippable(effect):
@@ -146,7 +130,7 @@ class ReplayedMachine:
         """Pass what is surely done at once, and begin the local transaction that comes next."""
         program = self.program
         while (effect := program.next()) is not None:
-            without = isinstance(effect, Commit | Rollback) and self.tx not in self.disk.branches
+            without = isinstance(effect, c.Commit | c.Rollback) and self.tx not in self.disk.branches
             if not without and not isinstance(effect, SILENT):
                 break
             program.position += 1
@@ -155,14 +139,14 @@ class ReplayedMachine:
             self.begun = True
             self.execution = self.disk.begun(effect)
 
-    def _silent(self, effect: Effect) -> None:
-        if isinstance(effect, SetTimer):
+    def _silent(self, effect: c.Effect) -> None:
+        if isinstance(effect, c.SetTimer):
             self.clock.start(effect, self.time)
-        elif isinstance(effect, CancelTimer):
+        elif isinstance(effect, c.CancelTimer):
             self.clock.cancel(effect.kind, self.time)
-        elif isinstance(effect, ReadOutbox):
+        elif isinstance(effect, c.ReadOutbox):
             self.expected = (effect, None)
-        elif isinstance(effect, MarkOutbox):
+        elif isinstance(effect, c.MarkOutbox):
             self.disk.mark(effect.ids)
 
     def worked(self, effect: Work, entry: LogEntry, status: str, retention: float | None) -> str | None:
@@ -170,36 +154,36 @@ class ReplayedMachine:
         if not self.begun:
             self.execution = self.disk.begun(effect)
         problem = self.disk.ended(effect, self.execution, status, entry.time, retention)
-        if isinstance(effect, Prepare) and status == "done":
+        if isinstance(effect, c.Prepare) and status == "done":
             self.disk.prepared(self.tx, effect.record, entry.id, certain=True)
         self.begun = False
         self.expected = (effect, status)
         return problem
 
-    def interrupted(self) -> Effect | None:
+    def interrupted(self) -> c.Effect | None:
         """A crash has cut the program short: the effect that was perhaps under way, after its traces on the disk were allowed for."""
         disk, tx, program = self.disk, self.tx, self.program
         for effect in program.effects[program.position :]:
             if isinstance(effect, SILENT):
                 continue
-            if isinstance(effect, Commit | Rollback):
+            if isinstance(effect, c.Commit | c.Rollback):
                 if tx not in disk.branches:
                     continue
                 disk.doubt(tx)
-            elif isinstance(effect, Append):
+            elif isinstance(effect, c.Append):
                 disk.appended(tx, effect.record, -1, certain=False)
-            elif isinstance(effect, Prepare) and tx not in disk.branches:
+            elif isinstance(effect, c.Prepare) and tx not in disk.branches:
                 disk.prepared(tx, effect.record, -1, certain=False)
-            elif isinstance(effect, Forget):
+            elif isinstance(effect, c.Forget):
                 disk.forgotten(tx)
             return effect
         return None
 
 
-def spawn(strategy: Strategy, disk: Disk, entry: LogEntry, *, exact_clocks: bool) -> ReplayedMachine | None:
+def spawn(strategy: c.Strategy, disk: Disk, entry: LogEntry, *, exact_clocks: bool) -> ReplayedMachine | None:
     """A blank machine of the role that this entry names; None if the strategy has none there."""
     node, tx, role = entry.node, entry.tx, entry.actor
-    machine: Machine | None
+    machine: c.Machine | None
     if tx == DAEMON:
         machine = next((one for one in strategy.daemons(node) if one.role == role), None)
     else:
@@ -209,7 +193,7 @@ def spawn(strategy: Strategy, disk: Disk, entry: LogEntry, *, exact_clocks: bool
     return ReplayedMachine(entry, machine, disk, exact_clocks=exact_clocks)
 
 
-def _react(machine: Machine, event: Event, state: str, logged: Sequence[Effect]) -> str | None:
+def _react(machine: c.Machine, event: c.Event, state: str, logged: Sequence[c.Effect]) -> str | None:
     if machine.state != state:
         return f"'{event.kind}' was handled in state '{state}', but the machine is in state '{machine.state}'"
     try:
@@ -219,7 +203,7 @@ def _react(machine: Machine, event: Event, state: str, logged: Sequence[Effect])
     return _difference(f"'{event.kind}'", effects, logged)
 
 
-def _difference(what: str, effects: Sequence[Effect], logged: Sequence[Effect]) -> str | None:
+def _difference(what: str, effects: Sequence[c.Effect], logged: Sequence[c.Effect]) -> str | None:
     """Where what the machine asks for and what the log says differ, or None."""
     if list(effects) == list(logged):
         return None

@@ -11,46 +11,32 @@ from typing import Any, Final, TypeAlias
 
 from simtx.event_log.entries import AT_ONCE, BranchEnded, Durability, EntryError, Worked, at_once
 from simtx.event_log.log import LogEntry
-from simtx.protocols import (
-    Append,
-    CancelTimer,
-    Commit,
-    Effect,
-    Execute,
-    MarkOutbox,
-    Message,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Rollback,
-    SetTimer,
-    Transact,
-)
+from simtx.protocols import contract as c
 
-Work: TypeAlias = Transact | Execute | Prepare
+Work: TypeAlias = c.Transact | c.Execute | c.Prepare
 Match: TypeAlias = Callable[[Any, LogEntry], bool]
 
 
-def _plain(effect: Effect, entry: LogEntry) -> bool:  # noqa: ARG001 - as the others
+def _plain(effect: c.Effect, entry: LogEntry) -> bool:  # noqa: ARG001 - as the others
     """The entry says nothing more than its kind does."""
     return entry.name in ("", entry.kind)
 
 
-def _message(effect: Message, entry: LogEntry) -> bool:
+def _message(effect: c.Message, entry: LogEntry) -> bool:
     return effect.kind == entry.name and effect.to == entry.peer
 
 
-def _append(effect: Append, entry: LogEntry) -> bool:
+def _append(effect: c.Append, entry: LogEntry) -> bool:
     return str(effect.record[0]) == entry.name and entry.detail == Durability(effect.forced).text()
 
 
 def _work(effect: Work, entry: LogEntry) -> bool:
     worked = Worked.read(entry)
-    undoes = isinstance(effect, Transact) and effect.compensation
+    undoes = isinstance(effect, c.Transact) and effect.compensation
     return effect.tag == entry.name and worked.compensation == undoes and entry.detail == worked.text()
 
 
-def _rollback(effect: Rollback, entry: LogEntry) -> bool:
+def _rollback(effect: c.Rollback, entry: LogEntry) -> bool:
     try:
         ended = BranchEnded.read(entry)
     except EntryError:
@@ -58,21 +44,21 @@ def _rollback(effect: Rollback, entry: LogEntry) -> bool:
     return entry.name == entry.kind and ended.forced == effect.forced and ended.in_doubt is not None
 
 
-def _at_once(effect: Effect, entry: LogEntry) -> bool:
+def _at_once(effect: c.Effect, entry: LogEntry) -> bool:
     return at_once(effect) == (entry.kind, entry.peer, entry.name, entry.detail)
 
 
 _ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {
-    "send": (Message, _message),
-    "reject": (Message, _message),
-    "append": (Append, _append),
-    "transact": (Transact, _work),
-    "execute": (Execute, _work),
-    "prepare": (Prepare, _work),
-    "commit": (Commit, _plain),
-    "rollback": (Rollback, _rollback),
+    "send": (c.Message, _message),
+    "reject": (c.Message, _message),
+    "append": (c.Append, _append),
+    "transact": (c.Transact, _work),
+    "execute": (c.Execute, _work),
+    "prepare": (c.Prepare, _work),
+    "commit": (c.Commit, _plain),
+    "rollback": (c.Rollback, _rollback),
     "publish": (
-        Publish,
+        c.Publish,
         lambda effect, entry: effect.message.kind == entry.name and effect.message.tx == entry.tx,
     ),
     **{kind.__name__.lower(): (kind, _at_once) for kind in AT_ONCE},
@@ -82,15 +68,15 @@ EFFECTS: Final = frozenset(_ENTRIES)
 """Kinds of the entries that effects leave."""
 LEAVES: Final = frozenset(kind for kind, _ in _ENTRIES.values())
 """Effects that leave an entry."""
-SILENT: Final = (SetTimer, CancelTimer, MarkOutbox, ReadOutbox)
+SILENT: Final = (c.SetTimer, c.CancelTimer, c.MarkOutbox, c.ReadOutbox)
 """Effects that leave no entry."""
-WORK: Final = (Transact, Execute, Prepare)
+WORK: Final = (c.Transact, c.Execute, c.Prepare)
 """Effects that are answered by a `Done` when their entry is written."""
 SLACK: Final = 1e-6
 """Seconds by which a timer may seem to fire too early: clocks are read twice."""
 
 
-def is_of(entry: LogEntry, effect: Effect) -> bool:
+def is_of(entry: LogEntry, effect: c.Effect) -> bool:
     """Whether this entry is the one that this effect leaves."""
     kind, match = _ENTRIES[entry.kind]
     return type(effect) is kind and match(effect, entry)
@@ -118,19 +104,19 @@ class Program:
 
     __slots__ = ("cause", "early", "effects", "position")
 
-    def __init__(self, effects: Sequence[Effect] = (), cause: int | None = None) -> None:
+    def __init__(self, effects: Sequence[c.Effect] = (), cause: int | None = None) -> None:
         self.effects = effects
         self.cause = cause
         self.position = 0
         self.early: set[int] = set()
 
-    def next(self) -> Effect | None:
+    def next(self) -> c.Effect | None:
         """The effect that is to be done next, or None."""
         while self.position in self.early:
             self.position += 1
         return self.effects[self.position] if self.position < len(self.effects) else None
 
-    def find(self, entry: LogEntry, skippable: Callable[[Effect], bool]) -> tuple[int, Effect | None]:
+    def find(self, entry: LogEntry, skippable: Callable[[c.Effect], bool]) -> tuple[int, c.Effect | None]:
         """Where the effect is that this entry belongs to, and the effect that would have had to be done before it.
 
         Args:
@@ -140,7 +126,7 @@ class Program:
         Returns:
             The index, -1 if there is no such effect; and the effect in its way, or None if its turn has come.
         """
-        blocking: Effect | None = None
+        blocking: c.Effect | None = None
         for index in range(self.position, len(self.effects)):
             if index in self.early:
                 continue
@@ -165,7 +151,7 @@ class Clock:
         self._set: dict[str, float] = {}
         self._late: dict[str, int] = {}
 
-    def start(self, effect: SetTimer, now: float) -> None:
+    def start(self, effect: c.SetTimer, now: float) -> None:
         """A timer is set at this time."""
         self.cancel(effect.kind, now)
         self._set[effect.kind] = now + effect.delay

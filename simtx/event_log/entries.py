@@ -13,31 +13,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias, g
 
 from simtx.errors import SimtxError
 from simtx.event_log.log import LogEntry
-from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
-    Append,
-    CancelTimer,
-    Commit,
-    Decided,
-    Effect,
-    Execute,
-    Forget,
-    LogOnce,
-    MarkOutbox,
-    Message,
-    Operation,
-    Plan,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Rollback,
-    SetTimer,
-    Status,
-    Suspect,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 from simtx.protocols.naming import unknown_effect
 
@@ -46,7 +22,7 @@ class EntryError(SimtxError, ValueError):
     """The detail of an entry does not have the form that its kind has."""
 
 
-_STATUSES: Final = get_args(Status)
+_STATUSES: Final = get_args(c.Status)
 
 
 @dataclass(slots=True)
@@ -281,13 +257,13 @@ class Arrived:
     form: ClassVar[str] = "[[service, [[key, kind, amount], ..]], ..]"
 
     @classmethod
-    def of(cls, plan: Plan) -> Self:
+    def of(cls, plan: c.Plan) -> Self:
         """Make the detail of a plan."""
         return cls([[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps])
 
-    def operations(self) -> list[tuple[str, tuple[Operation, ...]]]:
+    def operations(self) -> list[tuple[str, tuple[c.Operation, ...]]]:
         """For each step, its service and its operations; guards and compensations are not in the log."""
-        return [(service, tuple(Operation(*one) for one in listed)) for service, listed in self.steps]
+        return [(service, tuple(c.Operation(*one) for one in listed)) for service, listed in self.steps]
 
     def text(self) -> str:
         """The detail as it is written."""
@@ -621,36 +597,44 @@ class AtOnce(NamedTuple):
     detail: str = ""
 
 
-AT_ONCE: Final[tuple[type[Effect], ...]] = (Acknowledge, Alert, Answer, Decided, Forget, LogOnce, Suspect)
+AT_ONCE: Final[tuple[type[c.Effect], ...]] = (
+    c.Acknowledge,
+    c.Alert,
+    c.Answer,
+    c.Decided,
+    c.Forget,
+    c.LogOnce,
+    c.Suspect,
+)
 """Effects with such an entry, whose kind is called as the effect."""
 
 
-def at_once(effect: Effect) -> AtOnce | None:
+def at_once(effect: c.Effect) -> AtOnce | None:
     """The entry that an effect leaves which happens at once; None: it leaves none, or is written down when it has ended or left the node.
 
     Raises:
         UnknownEffect: It is no effect.
     """
     match effect:
-        case Acknowledge():
+        case c.Acknowledge():
             return AtOnce("acknowledge", BROKER)
-        case Alert():
+        case c.Alert():
             return AtOnce("alert", name=effect.reason, detail=Stuck(effect.stuck).text())
-        case Answer():
+        case c.Answer():
             return AtOnce("answer", CLIENT, effect.outcome, effect.reason)
-        case Decided():
+        case c.Decided():
             return AtOnce("decided", name=effect.outcome)
-        case Forget():
+        case c.Forget():
             return AtOnce("forget")
-        case LogOnce():
+        case c.LogOnce():
             return AtOnce("logonce", VOTE_STORE, effect.voter, Vote(effect.vote).text())
-        case Suspect():
+        case c.Suspect():
             return AtOnce("suspect", effect.node)
-        case Message() | Publish():
+        case c.Message() | c.Publish():
             return None
-        case Append() | Transact() | Execute() | Prepare() | Commit() | Rollback():
+        case c.Append() | c.Transact() | c.Execute() | c.Prepare() | c.Commit() | c.Rollback():
             return None
-        case SetTimer() | CancelTimer() | ReadOutbox() | MarkOutbox():
+        case c.SetTimer() | c.CancelTimer() | c.ReadOutbox() | c.MarkOutbox():
             return None
         case _:
             raise unknown_effect(effect, "a machine asked for")

@@ -21,23 +21,7 @@ from simtx.event_log.entries import (
     at_once,
     keys_text,
 )
-from simtx.protocols import (
-    Append,
-    Delivery,
-    Done,
-    Effect,
-    Event,
-    Execute,
-    Machine,
-    Message,
-    Plan,
-    Prepare,
-    Publish,
-    Record,
-    Request,
-    Timer,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.codec import encode
 from simtx.protocols.names import BROKER, CLIENT, DAEMON, PRESUMPTION, VOTE_STORE
 from simtx.protocols.naming import swallowed
@@ -70,7 +54,7 @@ class Recorder(Protocol):
 class RunningMachine(Protocol):
     """A machine in play, as the log sees it; every host has a class of its own."""
 
-    machine: Machine
+    machine: c.Machine
     tx: int
     cause: int | None
 
@@ -89,25 +73,25 @@ class Journal:
         self.recorder = recorder
         self.node = node
 
-    def event(self, actor: RunningMachine, event: Event) -> None:
+    def event(self, actor: RunningMachine, event: c.Event) -> None:
         """A machine starts to handle an event; what it then does has this entry as its cause."""
         log, tx = self.recorder.log, actor.tx
-        if isinstance(event, Message):
+        if isinstance(event, c.Message):
             origin = self.recorder.origin(event)
             actor.cause = log("receive", self.node, tx, origin, actor=event.sender, peer=event.sender, name=event.kind)
-        elif isinstance(event, Delivery):
+        elif isinstance(event, c.Delivery):
             message = event.message
             origin = self.recorder.origin(message)
             actor.cause = log("deliver", self.node, tx, origin, actor=message.sender, peer=BROKER, name=message.kind)
-        elif isinstance(event, Request):
+        elif isinstance(event, c.Request):
             who = CLIENT if event.kind == "begin" else "operator"
             actor.cause = log("request", self.node, tx, actor=who, peer=who, name=event.kind)
-        elif isinstance(event, Timer) and tx != DAEMON:
+        elif isinstance(event, c.Timer) and tx != DAEMON:
             actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
-        elif not isinstance(event, Timer | Done):  # what an operation came to is in the entry of the operation
+        elif not isinstance(event, c.Timer | c.Done):  # what an operation came to is in the entry of the operation
             assert_never(event)
 
-    def handled(self, actor: RunningMachine, event: Event, effects: Sequence[Effect], state: str) -> None:
+    def handled(self, actor: RunningMachine, event: c.Event, effects: Sequence[c.Effect], state: str) -> None:
         """A machine has reacted: all that it takes to replay it (`simtx.conformance.check`). To be called before the effects run.
 
         Args:
@@ -122,7 +106,7 @@ class Journal:
         detail = Handled(actor.machine.role, state, encode(event), _encoded(effects))
         self._whole("handle", actor, event.kind, detail.text())
 
-    def recovered(self, actor: RunningMachine, records: Sequence[Record], effects: Sequence[Effect]) -> None:
+    def recovered(self, actor: RunningMachine, records: Sequence[c.Record], effects: Sequence[c.Effect]) -> None:
         """A machine was rebuilt from its records; what it then does has this entry as its cause. To be called before the effects run."""
         detail = Recovered(actor.machine.role, _encoded(records), _encoded(effects))
         actor.cause = self._whole("recover", actor, "recover", detail.text())
@@ -132,13 +116,13 @@ class Journal:
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=name, detail=text
         )
 
-    def effect(self, actor: RunningMachine, effect: Effect) -> None:
+    def effect(self, actor: RunningMachine, effect: c.Effect) -> None:
         """An effect that happens at once."""
         log, tx, role, cause = self.recorder.log, actor.tx, actor.machine.role, actor.cause
-        if isinstance(effect, Message):
+        if isinstance(effect, c.Message):
             number = log("send", self.node, tx, cause, actor=role, peer=effect.to, name=effect.kind)
             self.recorder.sent(effect, number)
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, c.Publish):
             message = effect.message
             number = log("publish", self.node, message.tx, cause, actor=role, peer=BROKER, name=message.kind)
             self.recorder.sent(message, number)
@@ -148,7 +132,7 @@ class Journal:
                 kind, peer, name, detail = entry
                 log(kind, self.node, tx, cause, actor=role, peer=peer, name=name, detail=detail)
 
-    def appended(self, actor: RunningMachine, effect: Append) -> None:
+    def appended(self, actor: RunningMachine, effect: c.Append) -> None:
         """A log record is durable (forced), or written for later (lazy)."""
         detail = Durability(effect.forced).text()
         role = actor.machine.role
@@ -156,10 +140,12 @@ class Journal:
             "append", self.node, actor.tx, actor.cause, actor=role, name=str(effect.record[0]), detail=detail
         )
 
-    def worked(self, actor: RunningMachine, effect: Transact | Execute | Prepare, status: str, *, forced: bool) -> None:
+    def worked(
+        self, actor: RunningMachine, effect: c.Transact | c.Execute | c.Prepare, status: str, *, forced: bool
+    ) -> None:
         """A local transaction has ended, or a branch is prepared."""
         kind = type(effect).__name__.lower()
-        detail = Worked(isinstance(effect, Transact) and effect.compensation, status, forced).text()
+        detail = Worked(isinstance(effect, c.Transact) and effect.compensation, status, forced).text()
         self.recorder.log(
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
         )
@@ -242,12 +228,12 @@ class Journal:
         """A read replica answered a read."""
         self.recorder.log("read", self.node, tx, name=key, detail=Staleness(stale).text())
 
-    def held_back(self, actor: RunningMachine, message: Message) -> None:
+    def held_back(self, actor: RunningMachine, message: c.Message) -> None:
         """A circuit breaker did not let a message go."""
         role = actor.machine.role
         self.recorder.log("reject", self.node, actor.tx, actor.cause, actor=role, peer=message.to, name=message.kind)
 
-    def dropped(self, message: Message) -> None:
+    def dropped(self, message: c.Message) -> None:
         """A message arrived at a node that is down."""
         origin = self.recorder.origin(message)
         self.recorder.log(
@@ -261,7 +247,7 @@ class Journal:
             detail=Dropped("down").text(),
         )
 
-    def confirmed(self, message: Message) -> None:
+    def confirmed(self, message: c.Message) -> None:
         """The broker's ack arrived."""
         origin = self.recorder.origin(message)
         self.recorder.log("confirm", self.node, message.tx, origin, actor=BROKER, peer=BROKER, name=message.kind)
@@ -281,7 +267,7 @@ class Journal:
         """The hub is back without a record of a transaction that it had begun: from now on it is aborted."""
         self.recorder.log("decided", self.node, tx, actor=PRESUMPTION, name="aborted")
 
-    def lost(self, actor: RunningMachine, effects: Iterable[Effect]) -> None:
+    def lost(self, actor: RunningMachine, effects: Iterable[c.Effect]) -> None:
         """Effects that a crash swallowed."""
         for effect in effects:
             told = swallowed(effect)
@@ -295,7 +281,7 @@ def _encoded(values: Iterable[object]) -> list[object]:
     return [encode(value) for value in values]
 
 
-def arrived(recorder: Recorder, plan: Plan, entry: str) -> int:
+def arrived(recorder: Recorder, plan: c.Plan, entry: str) -> int:
     """A client asks for a transaction; the plan is what its effects are measured against. Returns the number of the entry."""
     return recorder.log("arrive", CLIENT, plan.tx, actor=CLIENT, peer=entry, detail=Arrived.of(plan).text())
 

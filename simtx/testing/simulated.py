@@ -13,31 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from simtx.protocols import (
-    Acknowledge,
-    Append,
-    Commit,
-    Delivery,
-    Done,
-    Effect,
-    Event,
-    Execute,
-    Forget,
-    Machine,
-    MarkOutbox,
-    Message,
-    OutboxRow,
-    Plan,
-    Prepare,
-    Promise,
-    Publish,
-    ReadOutbox,
-    Record,
-    Request,
-    Rollback,
-    Status,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.scenario import from_dict
 from simtx.simulator import World
 from simtx.simulator.node import Node
@@ -48,10 +24,10 @@ __all__ = ["SimulatedBroker", "SimulatedStore", "SimulatedStores", "simulated_br
 _RELAY: Final = 1 << 30  # the transaction in whose name the outbox is read and marked
 _NODES: Final = ("orders", "stock", "payment")
 
-Hear = Callable[[str, int, Event], None]
+Hear = Callable[[str, int, c.Event], None]
 
 
-class _Hand(Machine):
+class _Hand(c.Machine):
     """A machine whose effects and events are in the hands of a caller."""
 
     role = "hand"
@@ -65,14 +41,14 @@ class _Hand(Machine):
         self.tx = tx
         self.state = "at work"  # never that of a machine that may be dropped
 
-    def handle(self, event: Event) -> list[Effect]:
+    def handle(self, event: c.Event) -> list[c.Effect]:
         """Do the next thing, or tell."""
-        if isinstance(event, Request):
+        if isinstance(event, c.Request):
             return self.hands.programs[self.node, self.tx].popleft()
         self.hands.hear(self.node, self.tx, event)
         return []
 
-    def recover(self, records: Sequence[Record]) -> list[Effect]:  # noqa: ARG002 - the disk is looked at from outside
+    def recover(self, records: Sequence[c.Record]) -> list[c.Effect]:  # noqa: ARG002 - the disk is looked at from outside
         """Come back."""
         return []
 
@@ -81,15 +57,15 @@ class _Hands:
     """A strategy whose machines are `_Hand`s."""
 
     name = "hands"
-    promise: ClassVar[Promise] = "decided"
+    promise: ClassVar[c.Promise] = "decided"
     uses_broker = True
     hub = None
 
     def __init__(self) -> None:
         self.hear: Hear = _deaf
-        self.programs: defaultdict[tuple[str, int], deque[list[Effect]]] = defaultdict(deque)
+        self.programs: defaultdict[tuple[str, int], deque[list[c.Effect]]] = defaultdict(deque)
 
-    def entry(self, plan: Plan) -> str:
+    def entry(self, plan: c.Plan) -> str:
         """The first node."""
         return plan.steps[0].service
 
@@ -97,21 +73,21 @@ class _Hands:
         """A machine that does what it is told."""
         return _Hand(self, node, tx)
 
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002
+    def daemons(self, node: str) -> Iterable[c.Machine]:  # noqa: ARG002
         """None."""
         return ()
 
-    def check(self, plan: Plan) -> str | None:  # noqa: ARG002
+    def check(self, plan: c.Plan) -> str | None:  # noqa: ARG002
         """Nothing is wrong."""
         return None
 
-    def tell(self, node: Node, tx: int, *effects: Effect) -> None:
+    def tell(self, node: Node, tx: int, *effects: c.Effect) -> None:
         """Give the machine of a transaction effects to play; it comes to them once it is idle."""
         self.programs[node.name, tx].append(list(effects))
-        node.request(Request(tx, Plan(tx, ())))
+        node.request(c.Request(tx, c.Plan(tx, ())))
 
 
-def _deaf(node: str, tx: int, event: Event) -> None:
+def _deaf(node: str, tx: int, event: c.Event) -> None:
     """Nobody listens yet."""
 
 
@@ -150,7 +126,7 @@ class Outcome:
         in_doubt: Of a second phase: seconds since the branch was prepared. -1: there was no branch.
     """
 
-    status: Status = "done"
+    status: c.Status = "done"
     value: object = None
     in_doubt: float = -1.0
 
@@ -188,19 +164,19 @@ class SimulatedStore:
         self.node = world.nodes[name]
         self._hands = hands
         self._pending: dict[int, Pending] = {}
-        self._heard: dict[str, Done] = {}
+        self._heard: dict[str, c.Done] = {}
         hands.hear = self._hear
         self.node.restart()
 
-    def _hear(self, node: str, tx: int, event: Event) -> None:  # noqa: ARG002 - there is one node
-        if not isinstance(event, Done):
+    def _hear(self, node: str, tx: int, event: c.Event) -> None:  # noqa: ARG002 - there is one node
+        if not isinstance(event, c.Done):
             return
         pending = self._pending.pop(tx, None)
         if pending is not None:
             pending.outcome = Outcome(event.status, event.value)
         self._heard[event.kind] = event
 
-    def begin(self, tx: int, effect: Transact | Execute | Prepare) -> Pending:
+    def begin(self, tx: int, effect: c.Transact | c.Execute | c.Prepare) -> Pending:
         """Begin an operation, without waiting for its end."""
         pending = self._pending[tx] = Pending(self, tx)
         self._hands.tell(self.node, tx, effect)
@@ -210,25 +186,25 @@ class SimulatedStore:
         """Let time pass."""
         self.world.env.run(until=self.world.env.now + seconds)
 
-    def transact(self, tx: int, effect: Transact) -> Outcome:
+    def transact(self, tx: int, effect: c.Transact) -> Outcome:
         """Run one local transaction."""
         return self.begin(tx, effect).result()
 
-    def execute(self, tx: int, effect: Execute) -> Outcome:
+    def execute(self, tx: int, effect: c.Execute) -> Outcome:
         """Run operations in the open local transaction."""
         return self.begin(tx, effect).result()
 
-    def prepare(self, tx: int, effect: Prepare) -> Outcome:
+    def prepare(self, tx: int, effect: c.Prepare) -> Outcome:
         """Prepare the branch."""
         return self.begin(tx, effect).result()
 
-    def _play(self, tx: int, *effects: Effect) -> None:
+    def _play(self, tx: int, *effects: c.Effect) -> None:
         """Play effects to their end."""
         self._hands.tell(self.node, tx, *effects)
         while (actor := self.node.actors.get(tx)) is not None and actor.phase != IDLE:
             self.world.env.step()
 
-    def _end(self, tx: int, effect: Commit | Rollback) -> Outcome:
+    def _end(self, tx: int, effect: c.Commit | c.Rollback) -> Outcome:
         branch = self._own().prepared.get(tx)
         in_doubt = -1.0 if branch is None else self.world.env.now - branch.prepared_since
         self._play(tx, effect)
@@ -236,21 +212,21 @@ class SimulatedStore:
 
     def commit(self, tx: int) -> Outcome:
         """Commit the prepared branch."""
-        return self._end(tx, Commit())
+        return self._end(tx, c.Commit())
 
     def rollback(self, tx: int, *, forced: bool) -> Outcome:
         """Roll back the prepared or open branch."""
-        return self._end(tx, Rollback(forced))
+        return self._end(tx, c.Rollback(forced))
 
-    def append(self, tx: int, record: Record, *, forced: bool) -> None:
+    def append(self, tx: int, record: c.Record, *, forced: bool) -> None:
         """Append a record to the log."""
-        self._play(tx, Append(record, forced))
+        self._play(tx, c.Append(record, forced))
 
     def forget(self, tx: int) -> None:
         """The records of this transaction are garbage."""
-        self._play(tx, Forget())
+        self._play(tx, c.Forget())
 
-    def records(self) -> dict[int, list[Record]]:
+    def records(self) -> dict[int, list[c.Record]]:
         """Records that recovery starts from."""
         store, durable = self._own(), self.node.durable
         found = {tx: list(durable.get(tx, ())) for tx in sorted({*durable, *store.prepared})}
@@ -260,15 +236,15 @@ class SimulatedStore:
                 records.append(prepared)
         return found
 
-    def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[OutboxRow, ...]:
+    def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[c.OutboxRow, ...]:
         """Outbox rows that are not marked."""
-        self._play(_RELAY, ReadOutbox("read", limit, below_horizon))
-        rows: tuple[OutboxRow, ...] = self._heard["read"].value
+        self._play(_RELAY, c.ReadOutbox("read", limit, below_horizon))
+        rows: tuple[c.OutboxRow, ...] = self._heard["read"].value
         return rows
 
     def mark_outbox(self, ids: Sequence[int]) -> None:
         """Mark rows as published."""
-        self._play(_RELAY, MarkOutbox(tuple(ids)))
+        self._play(_RELAY, c.MarkOutbox(tuple(ids)))
 
     def values(self) -> dict[str, float]:
         """Committed values."""
@@ -324,16 +300,16 @@ class SimulatedBroker:
         given = {**options, **({} if retention is None else {"retention": retention})}
         self._world, self._hands = _world(_NODES, {"log": {"forced_write": 0.0}}, given)
         self._hands.hear = self._hear
-        self._consumers: dict[str, Callable[[Delivery, int | None, bool], None]] = {}
+        self._consumers: dict[str, Callable[[c.Delivery, int | None, bool], None]] = {}
         self._seen: set[int] = set()
-        self.confirmed: dict[str, Status] = {}
+        self.confirmed: dict[str, c.Status] = {}
         for name in _NODES[1:]:
             self._world.nodes[name].crash()  # nobody is there before it subscribes
 
-    def _hear(self, node: str, tx: int, event: Event) -> None:  # noqa: ARG002
-        if isinstance(event, Done):
+    def _hear(self, node: str, tx: int, event: c.Event) -> None:  # noqa: ARG002
+        if isinstance(event, c.Done):
             self.confirmed[event.kind] = event.status
-        elif isinstance(event, Delivery) and node in self._consumers:
+        elif isinstance(event, c.Delivery) and node in self._consumers:
             again = event.id in self._seen
             self._seen.add(event.id)
             self._consumers[node](event, None, again)
@@ -360,11 +336,11 @@ class SimulatedBroker:
         self._world.env.run(until=self._world.env.now + seconds)
         await asyncio.sleep(0)
 
-    def tell(self, node: str, tx: int, effect: Effect) -> None:
+    def tell(self, node: str, tx: int, effect: c.Effect) -> None:
         """Have a node play an effect."""
         self._hands.tell(self._world.nodes[node], tx, effect)
 
-    def attach(self, node: str, consume: Callable[[Delivery, int | None, bool], None] | None) -> None:
+    def attach(self, node: str, consume: Callable[[c.Delivery, int | None, bool], None] | None) -> None:
         """Pass on what is delivered to a node, which is up from now on; None: it is down."""
         if consume is not None:
             self._consumers[node] = consume
@@ -389,23 +365,23 @@ class SimulatedClient:
     async def connect(self) -> None:
         """It is there."""
 
-    async def publish(self, message: Message, origin: int | None) -> None:  # noqa: ARG002 - the simulated log knows it
+    async def publish(self, message: c.Message, origin: int | None) -> None:  # noqa: ARG002 - the simulated log knows it
         """Hand over a message; returns on the acknowledgement.
 
         Raises:
             ConnectionError: There was none in time.
         """
         tag = f"publication {next(self._numbers)}"
-        self._broker.tell(self._name, message.tx, Publish(tag, message))
+        self._broker.tell(self._name, message.tx, c.Publish(tag, message))
         while tag not in self._broker.confirmed:
             await self._broker.sleep(0.0005)
         if self._broker.confirmed.pop(tag) != "done":
             raise ConnectionError("the broker did not acknowledge in time")
 
-    async def subscribe(self, node: str, consume: Callable[[Delivery, int | None, bool], None]) -> None:
+    async def subscribe(self, node: str, consume: Callable[[c.Delivery, int | None, bool], None]) -> None:
         """Have the messages to this node delivered."""
 
-        def take(delivery: Delivery, origin: int | None, again: bool) -> None:
+        def take(delivery: c.Delivery, origin: int | None, again: bool) -> None:
             self._transactions[delivery.id] = delivery.message.tx
             consume(delivery, origin, again)
 
@@ -413,7 +389,7 @@ class SimulatedClient:
 
     async def acknowledge(self, delivery: int) -> None:
         """This delivery needs not come again."""
-        self._broker.tell(self._name, self._transactions[delivery], Acknowledge(delivery))
+        self._broker.tell(self._name, self._transactions[delivery], c.Acknowledge(delivery))
 
     async def close(self) -> None:
         """Disconnect."""

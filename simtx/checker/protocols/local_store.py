@@ -11,25 +11,13 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from simtx.protocols import (
-    Branch,
-    Done,
-    Execute,
-    Message,
-    Operation,
-    OutboxRow,
-    Prepare,
-    ReadOutbox,
-    Record,
-    Rollback,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import after, locks
 
 _CALL: Final = "call"
 """With the key of a local transaction: the row of the provider that has done its work."""
-_REFUSE: Final = Operation("", "refuse")
+_REFUSE: Final = c.Operation("", "refuse")
 _END: Final = ("\0end",)
 """Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
 
@@ -61,7 +49,7 @@ class Held(NamedTuple):
 
     changes: tuple[tuple[str, float], ...]
     steps: tuple[int, ...]
-    record: Record | None
+    record: c.Record | None
     key: Hashable
     since: int
     reads: tuple[str, ...] = ()
@@ -85,11 +73,11 @@ class Store:
         counts: (transaction, step) -> (times done, times undone).
     """
 
-    log: list[tuple[int, Record, bool]] = field(default_factory=list)
+    log: list[tuple[int, c.Record, bool]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)
     rows: dict[Any, Any] = field(default_factory=dict)
-    outbox: dict[int, Message] = field(default_factory=dict)
-    marks: list[tuple[int, Message]] = field(default_factory=list)
+    outbox: dict[int, c.Message] = field(default_factory=dict)
+    marks: list[tuple[int, c.Message]] = field(default_factory=list)
     prepared: dict[int, Held] = field(default_factory=dict)
     rolled_back: list[tuple[int, Held]] = field(default_factory=list)
     open: dict[int, Held] = field(default_factory=dict)
@@ -133,7 +121,7 @@ class Store:
 
     # --- log --------------------------------------------------------------------------------------------------------------------
 
-    def append(self, tx: int, record: Record, *, forced: bool) -> None:
+    def append(self, tx: int, record: c.Record, *, forced: bool) -> None:
         """Append a record; a forced one takes the earlier ones of its transaction to disk, and no others: logs may be buffered apart."""
         self.log.append((tx, record, forced))
         if forced:
@@ -166,7 +154,7 @@ class Store:
                 found.append((self._survivor(log, outbox, {**dict(back), **self.prepared}), text))
         return found
 
-    def _undoings(self) -> Iterator[tuple[list[tuple[int, Message]], list[tuple[int, Held]]]]:
+    def _undoings(self) -> Iterator[tuple[list[tuple[int, c.Message]], list[tuple[int, Held]]]]:
         """What a crash may undo of lazy marks, the last ones first, and of lazy rollbacks; at least something."""
         for back in ([], self.rolled_back) if self.rolled_back else ([],):
             for kept in range(len(self.marks), -1, -1):
@@ -174,7 +162,7 @@ class Store:
                     yield self.marks[kept:], back
 
     def _survivor(
-        self, log: list[tuple[int, Record, bool]], outbox: dict[int, Message], prepared: dict[int, Held]
+        self, log: list[tuple[int, c.Record, bool]], outbox: dict[int, c.Message], prepared: dict[int, Held]
     ) -> Store:
         return Store(log, self.values, self.rows, outbox, [], prepared, [], {}, self.next_row, self.counts)
 
@@ -182,7 +170,7 @@ class Store:
         """Transactions that a restart has to recover."""
         return sorted({tx for tx, *_ in self.log} | set(self.prepared))
 
-    def records(self, tx: int) -> list[Record]:
+    def records(self, tx: int) -> list[c.Record]:
         """Records of a transaction on the disk."""
         records = [record for owner, record, _ in self.log if owner == tx]
         branch = self.prepared.get(tx)
@@ -192,7 +180,7 @@ class Store:
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
-    def _locked(self, tx: int, operations: Iterable[Operation], serializable: bool) -> bool:
+    def _locked(self, tx: int, operations: Iterable[c.Operation], serializable: bool) -> bool:
         """Whether a branch of another transaction holds a key that these operations lock."""
         if not self.open and not self.prepared:
             return False
@@ -205,7 +193,7 @@ class Store:
         }
         return any(operation.key in held for operation in operations if locks(operation, serializable))
 
-    def _evaluate(self, operations: Iterable[Operation], base: dict[str, float]) -> dict[str, float] | None:
+    def _evaluate(self, operations: Iterable[c.Operation], base: dict[str, float]) -> dict[str, float] | None:
         """Changes of these operations, or None if they are refused."""
         changes = base
         for operation in operations:
@@ -229,19 +217,19 @@ class Store:
     def transact(
         self,
         tx: int,
-        effect: Transact,
+        effect: c.Transact,
         outputs: list[Output],
         retained: int | None = None,
         *,
         serializable: bool = True,
-    ) -> Done:
+    ) -> c.Done:
         """One local transaction; of one that was under way the rows appear under the numbers that they have."""
         first = self.under_way.pop(tx, None)
         if effect.key is not None and effect.key in self.rows:
-            return Done(effect.tag, "duplicate", self.rows[effect.key])
+            return c.Done(effect.tag, "duplicate", self.rows[effect.key])
         locked = self._locked(tx, effect.operations, serializable)
         if locked or (effect.serial_outbox and self.under_way and effect.outbox_rows()):
-            return Done(effect.tag, "failed")
+            return c.Done(effect.tag, "failed")
         operations = effect.operations
         tombstone = None
         if effect.undoes is not None:
@@ -252,7 +240,7 @@ class Store:
                 tombstone = effect.undoes
         changes = self._evaluate(operations, {})
         branch = effect.refused if changes is None else effect.accepted
-        done = Done(effect.tag, "refused" if changes is None else "done")
+        done = c.Done(effect.tag, "refused" if changes is None else "done")
         if changes is None and branch is None:
             return done
         if not changes and effect.key is None and tombstone is None and not (branch and branch.outbox):
@@ -272,13 +260,13 @@ class Store:
     def call(
         self,
         tx: int,
-        effect: Transact,
+        effect: c.Transact,
         outputs: list[Output],
         retained: int | None = None,
         *,
         remembers: bool,
         heard: bool,
-    ) -> Done:
+    ) -> c.Done:
         """A local transaction of which a provider outside does the work: first the request, then, if its answer is heard, what the service writes down.
 
         Args:
@@ -311,11 +299,11 @@ class Store:
                 self._insert((effect.key, _CALL), (status, branch), retained)
         if not heard:
             self.under_way.pop(tx, None)
-            return Done(effect.tag, "failed")
+            return c.Done(effect.tag, "failed")
         own = replace(effect, operations=() if status == "done" else (_REFUSE,))
         return self.transact(tx, own, outputs, retained)
 
-    def begin(self, tx: int, effect: Transact) -> bool:
+    def begin(self, tx: int, effect: c.Transact) -> bool:
         """A local transaction numbers its outbox rows, and is under way from here on; False if it may not, as the outbox is locked."""
         if effect.serial_outbox and self.under_way:
             return False
@@ -323,7 +311,7 @@ class Store:
         self.next_row += effect.outbox_rows()
         return True
 
-    def _post(self, branch: Branch, first: int | None, outputs: list[Output]) -> None:
+    def _post(self, branch: c.Branch, first: int | None, outputs: list[Output]) -> None:
         number = self.next_row if first is None else first
         for position, message in enumerate(branch.outbox):
             self.outbox[number + position] = message
@@ -333,7 +321,7 @@ class Store:
         else:
             self.outbox = dict(sorted(self.outbox.items()))
 
-    def read_outbox(self, effect: ReadOutbox) -> tuple[OutboxRow, ...]:
+    def read_outbox(self, effect: c.ReadOutbox) -> tuple[c.OutboxRow, ...]:
         """Rows that a relay sees: all visible ones, or those that none can come before any more."""
         rows = list(self.outbox.items())
         if not effect.below_horizon:
@@ -342,28 +330,28 @@ class Store:
         horizon = min((*self.under_way.values(), *branches), default=self.next_row)
         return tuple((number, message, number) for number, message in rows[: effect.limit] if number < horizon)
 
-    def branch(self, tx: int, effect: Execute | Prepare, *, serializable: bool = True) -> Done:
+    def branch(self, tx: int, effect: c.Execute | c.Prepare, *, serializable: bool = True) -> c.Done:
         """Open a branch, or prepare it; what it has read stays locked until its end if reads lock."""
-        if isinstance(effect, Prepare) and effect.key is not None and effect.key in self.rows:
-            return Done(effect.tag, "duplicate", self.rows[effect.key])
+        if isinstance(effect, c.Prepare) and effect.key is not None and effect.key in self.rows:
+            return c.Done(effect.tag, "duplicate", self.rows[effect.key])
         if self._locked(tx, effect.operations, serializable):
             self.open.pop(tx, None)
-            return Done(effect.tag, "failed")
+            return c.Done(effect.tag, "failed")
         before = self.open.pop(tx, None)
         changes = self._evaluate(effect.operations, dict(before.changes) if before else {})
         if changes is None:
-            return Done(effect.tag, "refused")
+            return c.Done(effect.tag, "refused")
         steps = (*(before.steps if before else ()), *effect.steps)  # a step that is executed twice counts twice
         held = tuple(sorted(changes.items()))
         seen = {o.key for o in effect.operations if o.kind == "read" and locks(o, serializable)}
         reads = tuple(sorted(seen.union(before.reads if before else ()) - changes.keys()))
         since = before.since if before else self.next_row
-        if isinstance(effect, Prepare):
+        if isinstance(effect, c.Prepare):
             self.prepared[tx] = Held(held, steps, effect.record, effect.key, since, reads)
             self.rolled_back.clear()
         else:
             self.open[tx] = Held(held, steps, None, None, since, reads)
-        return Done(effect.tag, "done")
+        return c.Done(effect.tag, "done")
 
     def commit(self, tx: int, outputs: list[Output], retained: int | None = None) -> None:
         """Commit a prepared branch, if there is one."""
@@ -378,7 +366,7 @@ class Store:
         outputs.append(Output("branch", (tx, "committed")))
         self.rolled_back.clear()
 
-    def roll_back(self, tx: int, effect: Rollback, outputs: list[Output]) -> None:
+    def roll_back(self, tx: int, effect: c.Rollback, outputs: list[Output]) -> None:
         """Roll back an open or a prepared branch, if there is one."""
         self.open.pop(tx, None)
         branch = self.prepared.pop(tx, None)
@@ -391,13 +379,13 @@ class Store:
             self.rolled_back.append((tx, branch))
 
 
-def _undone(marks: list[tuple[int, Message]], rollbacks: list[tuple[int, Held]]) -> str:
+def _undone(marks: list[tuple[int, c.Message]], rollbacks: list[tuple[int, Held]]) -> str:
     return " and ".join(
         name for name, lost in (("marks of the outbox are lost", marks), ("the rollback is lost", rollbacks)) if lost
     )
 
 
-def _surviving(log: list[tuple[int, Record, bool]], left: dict[int, int]) -> list[tuple[int, Record, bool]]:
+def _surviving(log: list[tuple[int, c.Record, bool]], left: dict[int, int]) -> list[tuple[int, c.Record, bool]]:
     """What is found of a log after a crash: what is durable, and the first so many lazy records of each transaction."""
     found = []
     for tx, record, durable in log:
@@ -409,7 +397,7 @@ def _surviving(log: list[tuple[int, Record, bool]], left: dict[int, int]) -> lis
     return found
 
 
-def _collected(log: list[tuple[int, Record, bool]]) -> list[tuple[int, Record, bool]]:
+def _collected(log: list[tuple[int, c.Record, bool]]) -> list[tuple[int, c.Record, bool]]:
     """A log without the records of machines that durably forgot themselves afterwards."""
     ends = {entry[0]: position for position, entry in enumerate(log) if entry[1] == _END and entry[2]}
     if not ends:

@@ -17,22 +17,7 @@ from simtx.checker.protocols.scope import BUDGETS
 from simtx.checker.protocols.words import counted, describe, describe_event
 from simtx.event_log.entries import DEAD_LETTER, BranchEnded, Durability, Vote, Worked, at_once
 from simtx.event_log.log import EventLog, LogRecorder
-from simtx.protocols import (
-    Append,
-    Commit,
-    Delivery,
-    Done,
-    Effect,
-    Execute,
-    Message,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Request,
-    Rollback,
-    Timer,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.codec import encode
 from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 
@@ -76,11 +61,11 @@ def _done(model: ProtocolModel, outcome: Reaction) -> str:
     return text + (f" [{note}]" if note else "")
 
 
-def _list(program: Iterable[tuple[Effect, str]], *, rows: bool) -> str:
+def _list(program: Iterable[tuple[c.Effect, str]], *, rows: bool) -> str:
     told = (
         describe(effect, status)
         for effect, status in program
-        if not isinstance(effect, ReadOutbox) or (rows and status.startswith("row"))
+        if not isinstance(effect, c.ReadOutbox) or (rows and status.startswith("row"))
     )
     return ", ".join(words for words in told if words.startswith("read the outbox") or not words.startswith(_QUIET))
 
@@ -97,9 +82,9 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
     match action.kind:
         case "request":
             return f"the request{about} reaches {node}" + (" again" if action.note == "again" else "")
-        case "deliver" if isinstance(event, Done):
+        case "deliver" if isinstance(event, c.Done):
             return f"{item.replace(f' to {node}', '')} reaches {node}"
-        case "deliver" | "redeliver" if isinstance(event, Delivery):
+        case "deliver" | "redeliver" if isinstance(event, c.Delivery):
             again = " again" if action.kind == "redeliver" else ""
             told = f"the broker delivers {describe_event(event)}{about} to {node}{again}"
             written = model.items[action.item].message if action.item >= 0 else None
@@ -148,7 +133,7 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             return "nothing more can happen"
 
 
-def _misread(written: Message, got: Message) -> str:
+def _misread(written: c.Message, got: c.Message) -> str:
     """What a consumer of another version reads otherwise than its producer has written it, in words; empty: nothing."""
     if written == got:
         return ""
@@ -222,9 +207,9 @@ class _Scribe:
     def __init__(self, model: ProtocolModel, recorder: LogRecorder) -> None:
         self.model = model
         self.recorder = recorder
-        self.sent: dict[Message, list[int]] = {}
-        self.published: dict[Message, list[int]] = {}
-        self.last: dict[Message, int] = {}
+        self.sent: dict[c.Message, list[int]] = {}
+        self.published: dict[c.Message, list[int]] = {}
+        self.last: dict[c.Message, int] = {}
 
     def settle(self, action: Action, after: State) -> None:
         """Log the fate of publications that are no longer on their way: stored, or dropped."""
@@ -240,7 +225,7 @@ class _Scribe:
                 kind, node, peer = ("receive", BROKER, message.sender) if here else ("drop", message.sender, "broker")
                 self.recorder.log(kind, node, message.tx, number, actor="network", peer=peer, name=message.kind)
 
-    def _cause(self, message: Message, *, stays: bool = False) -> int | None:
+    def _cause(self, message: c.Message, *, stays: bool = False) -> int | None:
         """The entry of a message that arrives or is lost; a copy of it may stay in flight."""
         numbers = self.sent.get(message)
         if not numbers:
@@ -299,18 +284,18 @@ class _Scribe:
             log("restart", node, -1, actor="fault")
             self._program(node, -1, None, model.locals.outcomes(outcome.local, ("restart",))[0])
 
-    def _arrival(self, node: str, action: Action, message: Message | None) -> int | None:
+    def _arrival(self, node: str, action: Action, message: c.Message | None) -> int | None:
         log = self.recorder.log
         tx, event = action.event[1], action.event[2]
-        if isinstance(event, Message):
+        if isinstance(event, c.Message):
             cause = self._cause(event, stays="copy" in action.note)
             return log("receive", node, tx, cause, actor=event.sender, peer=event.sender, name=event.kind)
-        if isinstance(event, Delivery):
+        if isinstance(event, c.Delivery):
             sent = event.message
             return log("deliver", node, tx, self.last.get(sent), actor=sent.sender, peer=BROKER, name=sent.kind)
-        if isinstance(event, Request):
+        if isinstance(event, c.Request):
             return log("request", node, tx, actor=CLIENT, peer=CLIENT, name=event.kind)
-        if isinstance(event, Timer):
+        if isinstance(event, c.Timer):
             return None if tx < 0 else log("timer", node, tx, name=event.kind)
         if event.status == "done" and isinstance(event.value, tuple):
             voter, vote = event.value
@@ -328,30 +313,30 @@ class _Scribe:
         for effect, _ in outcome.program[count:] if outcome.crashed > 0 else ():
             words = describe(effect)
             if not words.startswith(_QUIET):
-                peer = effect.to if isinstance(effect, Message) else ""
-                name = f"send {effect.kind}" if isinstance(effect, Message) else words
+                peer = effect.to if isinstance(effect, c.Message) else ""
+                name = f"send {effect.kind}" if isinstance(effect, c.Message) else words
                 self.recorder.log("lost", node, tx, cause, peer=peer, name=name)
 
-    def _effect(self, node: str, tx: int, cause: int | None, effect: Effect, status: str) -> None:
+    def _effect(self, node: str, tx: int, cause: int | None, effect: c.Effect, status: str) -> None:
         log = self.recorder.log
         if tx < 0:  # a recovery tells in its messages which transaction it is about; with one, it is that one
-            tx = effect.tx if isinstance(effect, Message) else 0 if self.model.scope.messages == 1 else -1
-        if isinstance(effect, Message):
+            tx = effect.tx if isinstance(effect, c.Message) else 0 if self.model.scope.messages == 1 else -1
+        if isinstance(effect, c.Message):
             self.last[effect] = log("send", node, tx, cause, peer=effect.to, name=effect.kind)
             self.sent.setdefault(effect, []).append(self.last[effect])
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, c.Publish):
             message = effect.message
             self.last[message] = log("publish", node, message.tx, cause, peer=BROKER, name=message.kind)
             self.published.setdefault(message, []).append(self.last[message])
-        elif isinstance(effect, Append):
+        elif isinstance(effect, c.Append):
             log("append", node, tx, cause, name=str(effect.record[0]), detail=Durability(effect.forced).text())
-        elif isinstance(effect, Transact | Execute | Prepare):
-            forced = not (isinstance(effect, Execute) or status in ("duplicate", "failed"))
-            detail = Worked(isinstance(effect, Transact) and effect.compensation, status, forced).text()
+        elif isinstance(effect, c.Transact | c.Execute | c.Prepare):
+            forced = not (isinstance(effect, c.Execute) or status in ("duplicate", "failed"))
+            detail = Worked(isinstance(effect, c.Transact) and effect.compensation, status, forced).text()
             log(type(effect).__name__.lower(), node, tx, cause, name=effect.tag, detail=detail)
-        elif isinstance(effect, Commit):
+        elif isinstance(effect, c.Commit):
             log("commit", node, tx, cause, name="commit", detail=BranchEnded(forced=True).text())
-        elif isinstance(effect, Rollback):
+        elif isinstance(effect, c.Rollback):
             log("rollback", node, tx, cause, name="rollback", detail=BranchEnded(effect.forced).text())
         else:
             entry = at_once(effect)

@@ -12,44 +12,17 @@ from typing import Final, get_args
 from simtx.checker.protocols.local_store import Output, Store
 from simtx.checker.protocols.scope import Remembers
 from simtx.errors import ProtocolViolation
-from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
-    Append,
-    CancelTimer,
-    Commit,
-    Decided,
-    Done,
-    Effect,
-    Event,
-    Execute,
-    Forget,
-    LogOnce,
-    Machine,
-    MarkOutbox,
-    Message,
-    Outcome,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Rollback,
-    SetTimer,
-    Strategy,
-    Suspect,
-    Timer,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import unknown_effect
 from simtx.protocols.operations import writes
 
-_ANSWERING: Final = (Transact, Execute, Prepare, ReadOutbox)
+_ANSWERING: Final = (c.Transact, c.Execute, c.Prepare, c.ReadOutbox)
 _LONGEST: Final = 500
 """Effects upon one event. More than this is a machine that repeats what the store answers in the same way again, for ever."""
 _SHOWN: Final = 5
-OUTCOMES: Final = get_args(Outcome)
+OUTCOMES: Final = get_args(c.Outcome)
 
 
 @dataclass(slots=True)
@@ -64,11 +37,11 @@ class RunningMachine:
         rest: What is left of a program whose local transaction is under way, that local transaction first.
     """
 
-    machine: Machine
+    machine: c.Machine
     timers: dict[str, None] = field(default_factory=dict)
-    done: list[Done] = field(default_factory=list)
+    done: list[c.Done] = field(default_factory=list)
     running: bool = False
-    rest: tuple[Effect, ...] = ()
+    rest: tuple[c.Effect, ...] = ()
 
 
 @dataclass(slots=True)
@@ -115,10 +88,10 @@ class Play:
         self.operations = 0
         self.pauses = 0
         self.outputs: list[Output] = []
-        self.program: list[tuple[Effect, str]] = []
+        self.program: list[tuple[c.Effect, str]] = []
         self.points: list[tuple[int, tuple[Output, ...], int]] = []
-        self.taken: set[tuple[type[Machine], str, str, str]] = set()
-        self.recovered: set[tuple[type[Machine], str, str]] = set()
+        self.taken: set[tuple[type[c.Machine], str, str, str]] = set()
+        self.recovered: set[tuple[type[c.Machine], str, str]] = set()
 
 
 class EffectPlayer:
@@ -135,7 +108,7 @@ class EffectPlayer:
 
     def __init__(
         self,
-        strategy: Strategy,
+        strategy: c.Strategy,
         retained: int | None,
         freeze: Callable[[Node], int],
         *,
@@ -155,9 +128,9 @@ class EffectPlayer:
         """Start what runs beside the transactions."""
         for machine in self.strategy.daemons(node.name):
             actor = node.actors[DAEMON] = RunningMachine(machine)
-            self._program(node, DAEMON, actor, self.handle(actor, Timer("start"), play), play)
+            self._program(node, DAEMON, actor, self.handle(actor, c.Timer("start"), play), play)
 
-    def react(self, node: Node, tx: int, event: Event, play: Play) -> None:
+    def react(self, node: Node, tx: int, event: c.Event, play: Play) -> None:
         """A machine, a new one if need be, handles an event."""
         actor = self.addressee(node, tx, event)
         self._program(node, tx, actor, self.handle(actor, event, play), play)
@@ -168,16 +141,16 @@ class EffectPlayer:
         rest, actor.rest = actor.rest, ()
         self._program(node, tx, actor, list(rest), play)
 
-    def addressee(self, node: Node, tx: int, event: Event) -> RunningMachine:
+    def addressee(self, node: Node, tx: int, event: c.Event) -> RunningMachine:
         """The machine that an event is for; a timer that fires is no longer set."""
         actor = node.actors.get(tx)
         if actor is None:
             actor = node.actors[tx] = RunningMachine(self.strategy.machine(node.name, tx))
-        if isinstance(event, Timer):
+        if isinstance(event, c.Timer):
             actor.timers.pop(event.kind, None)
         return actor
 
-    def handle(self, actor: RunningMachine, event: Event, play: Play) -> list[Effect]:
+    def handle(self, actor: RunningMachine, event: c.Event, play: Play) -> list[c.Effect]:
         """The effects that a machine asks for."""
         machine = actor.machine
         before = machine.state
@@ -197,7 +170,7 @@ class EffectPlayer:
         if node.store.known() or play.outputs:
             play.outputs.append(Output("recovered", node.name))
 
-    def _program(self, node: Node, tx: int, actor: RunningMachine, pending: list[Effect], play: Play) -> None:
+    def _program(self, node: Node, tx: int, actor: RunningMachine, pending: list[c.Effect], play: Play) -> None:
         """Play a program to its end, or to the pause that is asked for."""
         actor.running = True
         pending = list(pending)
@@ -229,10 +202,10 @@ class EffectPlayer:
         self.end(node, tx, actor)
 
     @staticmethod
-    def _begins(node: Node, tx: int, actor: RunningMachine, pending: list[Effect], play: Play) -> bool:
+    def _begins(node: Node, tx: int, actor: RunningMachine, pending: list[c.Effect], play: Play) -> bool:
         """Whether the next effect is a local transaction that is under way from here on: its outbox rows have numbers and are not visible."""
         effect = pending[0]
-        if not isinstance(effect, Transact) or not effect.outbox_rows() or not node.store.begin(tx, effect):
+        if not isinstance(effect, c.Transact) or not effect.outbox_rows() or not node.store.begin(tx, effect):
             return False
         rows = effect.outbox_rows()
         first = node.store.under_way[tx]
@@ -248,31 +221,35 @@ class EffectPlayer:
         if blank and node.actors.get(tx) is actor:
             del node.actors[tx]
 
-    def effect(self, node: Node, tx: int, actor: RunningMachine, effect: Effect, play: Play) -> str:
+    def effect(self, node: Node, tx: int, actor: RunningMachine, effect: c.Effect, play: Play) -> str:
         """Play one effect; returns the status of its answer, if it has one."""
         store, outputs = node.store, play.outputs
         # The failure that the budget `failures` pays for: nothing is applied, and an open branch is gone with it.
         if isinstance(effect, _ANSWERING):
             play.operations += 1
             if play.operations - 1 == play.fail:
-                if isinstance(effect, Execute | Prepare):
+                if isinstance(effect, c.Execute | c.Prepare):
                     store.open.pop(tx, None)
-                actor.done.append(Done(effect.tag, "failed"))
+                actor.done.append(c.Done(effect.tag, "failed"))
                 return "failed"
-        finishes = isinstance(effect, Transact) and effect.finishes
-        if isinstance(effect, Transact | Execute | Prepare) and not (effect.steps or finishes) and _writes(effect):
+        finishes = isinstance(effect, c.Transact) and effect.finishes
+        if (
+            isinstance(effect, c.Transact | c.Execute | c.Prepare)
+            and not (effect.steps or finishes)
+            and _writes(effect)
+        ):
             raise ProtocolViolation(
                 f"{type(actor.machine).__name__} changes data in '{effect.tag}' and does not say of which step: give it `steps`"
             )
-        if isinstance(effect, Message):
+        if isinstance(effect, c.Message):
             outputs.append(Output("send", effect))
-        elif isinstance(effect, SetTimer):
+        elif isinstance(effect, c.SetTimer):
             actor.timers[effect.kind] = None
-        elif isinstance(effect, CancelTimer):
+        elif isinstance(effect, c.CancelTimer):
             actor.timers.pop(effect.kind, None)
-        elif isinstance(effect, Append):
+        elif isinstance(effect, c.Append):
             store.append(tx, effect.record, forced=effect.forced)
-        elif isinstance(effect, Transact):
+        elif isinstance(effect, c.Transact):
             rows = len(store.outbox)
             if node.name not in self._providers:
                 done = store.transact(tx, effect, outputs, self.retained, serializable=self._serializable)
@@ -287,41 +264,41 @@ class EffectPlayer:
             # A wake-up is a timer that fires at once: it may still be overtaken by anything else, as in a real process.
             if self._wakes and len(store.outbox) > rows and DAEMON in node.actors:
                 node.actors[DAEMON].timers["wake"] = None
-        elif isinstance(effect, Execute | Prepare):
+        elif isinstance(effect, c.Execute | c.Prepare):
             actor.done.append(store.branch(tx, effect, serializable=self._serializable))
-        elif isinstance(effect, Commit):
+        elif isinstance(effect, c.Commit):
             store.commit(tx, outputs, self.retained)
-        elif isinstance(effect, Rollback):
+        elif isinstance(effect, c.Rollback):
             store.roll_back(tx, effect, outputs)
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, c.Publish):
             outputs.append(Output("publish", (tx, effect.tag, effect.message)))
-        elif isinstance(effect, LogOnce):
+        elif isinstance(effect, c.LogOnce):
             outputs.append(Output("log", (tx, effect)))
-        elif isinstance(effect, Acknowledge):
+        elif isinstance(effect, c.Acknowledge):
             outputs.append(Output("acknowledge", effect.id))
-        elif isinstance(effect, ReadOutbox):
-            actor.done.append(Done(effect.tag, "done", store.read_outbox(effect)))
-        elif isinstance(effect, MarkOutbox):
+        elif isinstance(effect, c.ReadOutbox):
+            actor.done.append(c.Done(effect.tag, "done", store.read_outbox(effect)))
+        elif isinstance(effect, c.MarkOutbox):
             for number in effect.ids:
                 if number in store.outbox:
                     store.marks.append((number, store.outbox.pop(number)))
-        elif isinstance(effect, Answer | Decided):
+        elif isinstance(effect, c.Answer | c.Decided):
             if effect.outcome not in OUTCOMES:
                 raise ProtocolViolation(f"{effect!r}: the outcome has to be one of {', '.join(OUTCOMES)}")
-            outputs.append(Output("answer" if isinstance(effect, Answer) else "decided", (tx, effect.outcome)))
-        elif isinstance(effect, Alert):
+            outputs.append(Output("answer" if isinstance(effect, c.Answer) else "decided", (tx, effect.outcome)))
+        elif isinstance(effect, c.Alert):
             if effect.stuck:
                 outputs.append(Output("stuck", tx))
-        elif isinstance(effect, Forget):
+        elif isinstance(effect, c.Forget):
             if node.actors.get(tx) is actor:
                 del node.actors[tx]
             store.end(tx)
-        elif not isinstance(effect, Suspect):
+        elif not isinstance(effect, c.Suspect):
             raise unknown_effect(effect, f"{type(actor.machine).__name__} asks for")
         if not isinstance(effect, _ANSWERING):
             return ""
         done = actor.done[-1]
-        if isinstance(effect, ReadOutbox):
+        if isinstance(effect, c.ReadOutbox):
             seen = ", ".join(str(row[0]) for row in done.value)
             return f"row{'s' * (len(done.value) > 1)} {seen}" if seen else done.status
         # A step that only reads leaves no trace in a store, so that its refusal is noted as an observation.
@@ -330,7 +307,7 @@ class EffectPlayer:
         return done.status
 
 
-def _listed(machine: Machine, what: str, effects: object) -> list[Effect]:
+def _listed(machine: c.Machine, what: str, effects: object) -> list[c.Effect]:
     """The effects that a machine asks for, if it does so in a list."""
     if isinstance(effects, list | tuple):
         return [*effects]
@@ -338,10 +315,10 @@ def _listed(machine: Machine, what: str, effects: object) -> list[Effect]:
     raise ProtocolViolation(f"{type(machine).__name__}: {what} gives {kind}, and not a list of effects")
 
 
-def _only_reads(effect: Transact | Execute | Prepare) -> bool:
+def _only_reads(effect: c.Transact | c.Execute | c.Prepare) -> bool:
     """Whether this is the work of steps that change nothing: that they were refused can be told from no store."""
     return bool(effect.steps) and not _writes(effect)
 
 
-def _writes(effect: Transact | Execute | Prepare) -> bool:
+def _writes(effect: c.Transact | c.Execute | c.Prepare) -> bool:
     return writes(effect.operations)

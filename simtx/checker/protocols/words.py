@@ -4,31 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
-    Append,
-    CancelTimer,
-    Commit,
-    Decided,
-    Done,
-    Effect,
-    Execute,
-    Forget,
-    LogOnce,
-    MarkOutbox,
-    Message,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Request,
-    Rollback,
-    SetTimer,
-    Suspect,
-    Timer,
-    Transact,
-)
+from simtx.protocols import contract as c
 
 
 def counted(number: int, noun: str) -> str:
@@ -36,45 +12,45 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def describe(effect: Effect, status: str = "") -> str:
+def describe(effect: c.Effect, status: str = "") -> str:
     """An effect in a few words, for stories."""
     return _words(effect) + (f": {status}" if status else "")
 
 
-def _words(effect: Effect) -> str:
+def _words(effect: c.Effect) -> str:
     match effect:
-        case Message():
+        case c.Message():
             return f"send {describe_event(effect)} to {effect.to}"
-        case Append():
+        case c.Append():
             return f"{'force' if effect.forced else 'lazily write'} record '{effect.record[0]}'"
-        case Transact() | Execute() | Prepare():
+        case c.Transact() | c.Execute() | c.Prepare():
             steps = f" of step {', '.join(map(str, effect.steps))}" if effect.steps else ""
             return f"{type(effect).__name__.lower()} '{effect.tag}'{steps}"
-        case Publish():
+        case c.Publish():
             return f"publish {describe_event(effect.message)} for {effect.message.to}"
-        case LogOnce():
+        case c.LogOnce():
             return f"log once '{effect.vote}' for {effect.voter}"
-        case Answer():
+        case c.Answer():
             return f"answer {effect.outcome}"
-        case Decided():
+        case c.Decided():
             return f"decide {effect.outcome}"
-        case SetTimer():
+        case c.SetTimer():
             return f"set timer '{effect.kind}'"
-        case CancelTimer():
+        case c.CancelTimer():
             return f"cancel timer '{effect.kind}'"
-        case Commit():
+        case c.Commit():
             return "commit the branch"
-        case Rollback():
+        case c.Rollback():
             return "roll the branch back"
-        case ReadOutbox():
+        case c.ReadOutbox():
             return "read the outbox"
-        case MarkOutbox():
+        case c.MarkOutbox():
             return f"mark outbox row {', '.join(map(str, effect.ids))}"
-        case Suspect():
+        case c.Suspect():
             return f"suspect {effect.node}"
-        case Alert():
+        case c.Alert():
             return f"alert: {effect.reason}"
-        case Acknowledge() | Forget():
+        case c.Acknowledge() | c.Forget():
             return type(effect).__name__.lower()
         case _:
             assert_never(effect)
@@ -82,15 +58,15 @@ def _words(effect: Effect) -> str:
 
 def describe_event(event: Any) -> str:
     """An event or a message in a few words; a step that it is about is named."""
-    if isinstance(event, Request):
+    if isinstance(event, c.Request):
         return "the client's request" if event.kind == "begin" else f"the operator's '{event.kind}'"
-    if isinstance(event, Timer):
+    if isinstance(event, c.Timer):
         return f"timer '{event.kind}'"
-    if isinstance(event, Done):
+    if isinstance(event, c.Done):
         if event.status == "done" and isinstance(event.value, tuple):
             return f"{event.kind}: {' '.join(map(str, event.value))}"
         return f"{event.kind}: {event.status}"
-    message = event if isinstance(event, Message) else event.message
+    message = event if isinstance(event, c.Message) else event.message
     body = message.body
     step = getattr(body, "index", None) if hasattr(body, "operations") else getattr(body, "step", None)
     if isinstance(body, int):

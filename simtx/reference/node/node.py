@@ -18,37 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import PeerFault, ProtocolViolation
 from simtx.event_log.journal import Journal
-from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
-    Append,
-    CancelTimer,
-    Commit,
-    Decided,
-    Delivery,
-    Done,
-    Effect,
-    Event,
-    Execute,
-    Forget,
-    LogOnce,
-    Machine,
-    MarkOutbox,
-    Message,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Record,
-    Request,
-    Rollback,
-    SetTimer,
-    Status,
-    Strategy,
-    Suspect,
-    Timer,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.extras import extras
 from simtx.protocols.names import CLIENT, DAEMON
@@ -71,17 +41,17 @@ if TYPE_CHECKING:
     from simtx.reference.stores.votes import VoteStore
 
 _PLAYED_IN_BEGIN: Final = (
-    Message,
-    Append,
-    SetTimer,
-    CancelTimer,
-    Transact,
-    Prepare,
-    Execute,
-    Commit,
-    Rollback,
-    ReadOutbox,
-    Forget,
+    c.Message,
+    c.Append,
+    c.SetTimer,
+    c.CancelTimer,
+    c.Transact,
+    c.Prepare,
+    c.Execute,
+    c.Commit,
+    c.Rollback,
+    c.ReadOutbox,
+    c.Forget,
 )
 RECOVER: Final = "recover"
 _VOTERS: Final = 4  # requests to the vote store that one process has under way
@@ -125,7 +95,7 @@ class Node:
     def __init__(
         self,
         name: str,
-        strategy: Strategy,
+        strategy: c.Strategy,
         policies: Policies,
         *,
         log: LogFile,
@@ -133,11 +103,11 @@ class Node:
         store: Store,
         broker: BrokerClient | None,
         votes: VoteStore | None = None,
-        send: Callable[[Message, int, float | None], None],
+        send: Callable[[c.Message, int, float | None], None],
         answer: Callable[[int, str, str, int], None],
         wake: Callable[[], None],
         fail: Callable[[BaseException], None],
-        wrap: Callable[[Message], Message],
+        wrap: Callable[[c.Message], c.Message],
         kills: KillSwitch,
         workers: int = 0,
         queue_limit: int | None = None,
@@ -188,11 +158,11 @@ class Node:
         self.stopped = False
         self._timers = Timers()
         self._rings = itertools.count()
-        self._operators: dict[int, tuple[Request, Callable[[Intervention], None]]] = {}  # the reference keeps the id
+        self._operators: dict[int, tuple[c.Request, Callable[[Intervention], None]]] = {}  # the reference keeps the id
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
-    def receive(self, message: Message, origin: int | None, deadline: float | None = None) -> None:
+    def receive(self, message: c.Message, origin: int | None, deadline: float | None = None) -> None:
         """A message arrives from the network, with the deadline of its transaction if that travels."""
         if self.policies.breaker is not None:
             self._breaker(message.sender).success()
@@ -206,17 +176,17 @@ class Node:
         """A delivery is not handed to any machine, and needs not come again."""
         self._task(self._broker().acknowledge(number))
 
-    def deliver(self, delivery: Delivery, origin: int | None) -> None:
+    def deliver(self, delivery: c.Delivery, origin: int | None) -> None:
         """A delivery arrives from the broker; an event has no deadline."""
         actor = self._actor(delivery.message.tx)
         actor.deadline = None
         self._notify(actor, delivery, origin)
 
-    def request(self, request: Request, origin: int | None = None, deadline: float | None = None) -> None:
+    def request(self, request: c.Request, origin: int | None = None, deadline: float | None = None) -> None:
         """A client or an operator asks for something; a client until a deadline, if that travels."""
         self._notify(self._dated(request.tx, deadline), request, origin)
 
-    def intervene(self, request: Request, then: Callable[[Intervention], None]) -> None:
+    def intervene(self, request: c.Request, then: Callable[[Intervention], None]) -> None:
         """An operator asks for something; `then` is called with the machine's reaction, before its effects."""
         self._operators[id(request)] = (request, then)
         self._notify(self._actor(request.tx), request, None)
@@ -248,7 +218,7 @@ class Node:
     def wake_daemons(self) -> None:
         """A local transaction of the service beside has committed outbox rows."""
         for daemon in self.daemons:
-            self._notify(daemon, Timer("wake"), None)
+            self._notify(daemon, c.Timer("wake"), None)
 
     def _dated(self, tx: int, deadline: float | None) -> RunningMachine:
         """The machine of a transaction, told of the client's deadline."""
@@ -263,7 +233,7 @@ class Node:
             actor = self.actors[tx] = RunningMachine(self.strategy.machine(self.name, tx), tx)
         return actor
 
-    def _notify(self, actor: RunningMachine, event: Event, origin: int | None) -> None:
+    def _notify(self, actor: RunningMachine, event: c.Event, origin: int | None) -> None:
         if self.stopped:
             return
         if actor.busy:
@@ -276,7 +246,7 @@ class Node:
 
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
-    def _play(self, actor: RunningMachine, event: Event, origin: int | None) -> None:
+    def _play(self, actor: RunningMachine, event: c.Event, origin: int | None) -> None:
         if self.stopped:
             return
         actor.busy = True
@@ -285,15 +255,15 @@ class Node:
         else:
             self._next(actor)
 
-    def _handle(self, actor: RunningMachine, event: Event, origin: int | None) -> bool:
+    def _handle(self, actor: RunningMachine, event: c.Event, origin: int | None) -> bool:
         """Let the machine react; False if it refused the event as one that no correct peer causes."""
         problem = _unfit(actor.machine, event)
         if problem:
             self.log.log("refuse", self.name, actor.tx, origin, actor="host", name=event.kind, detail=problem)
             return False
-        if isinstance(event, Message):
+        if isinstance(event, c.Message):
             self.log.sent(event, origin) if origin is not None else None
-        elif isinstance(event, Delivery) and origin is not None:
+        elif isinstance(event, c.Delivery) and origin is not None:
             self.log.sent(event.message, origin)
         # The log wants the state before the event, which the handler changes.
         machine = actor.machine
@@ -318,17 +288,17 @@ class Node:
             return False
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)
-        if isinstance(event, Request) and event.kind == "begin":  # an operator's was audited when it came
+        if isinstance(event, c.Request) and event.kind == "begin":  # an operator's was audited when it came
             self.tell("request", actor.tx, CLIENT, name=event.kind, reason=str(event.body or ""))
         self._reply(event, Intervention(state, machine.state, effects))
-        if machine.state != state and self.stuck.pop(actor.tx, None) is not None and not isinstance(event, Request):
+        if machine.state != state and self.stuck.pop(actor.tx, None) is not None and not isinstance(event, c.Request):
             self.record(actor, "freed", reason=f"'{event.kind}' came after all")
         actor.event, actor.state = event.kind, state
         actor.effects = effects
         actor.rest = iter(effects)
         return True
 
-    def _reply(self, event: Event, outcome: Intervention) -> None:
+    def _reply(self, event: c.Event, outcome: Intervention) -> None:
         """Tell the operator, if it was one who asked."""
         if self._operators:
             known = self._operators.pop(id(event), None)
@@ -353,7 +323,7 @@ class Node:
 
     def free(self, actor: RunningMachine) -> None:
         """A machine has been forgotten."""
-        self.journal.effect(actor, Forget())
+        self.journal.effect(actor, c.Forget())
         given_up = self.stuck.pop(actor.tx, None)
         if given_up is not None:  # nothing is left that could be asked for more
             self.record(actor, "given-up", reason=given_up)
@@ -362,7 +332,7 @@ class Node:
         if self.actors.get(actor.tx) is actor:
             del self.actors[actor.tx]
 
-    def _killed(self, actor: RunningMachine, effects: Sequence[Effect], position: int) -> bool:
+    def _killed(self, actor: RunningMachine, effects: Sequence[c.Effect], position: int) -> bool:
         """Whether this process ends here; what the effects before this one have sent leaves it, since a crash at this place may be that late."""
         point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
         if point is None:
@@ -397,30 +367,30 @@ class Node:
         while actor.mail:
             event, origin = actor.mail.popleft()
             # Timers and results belong to the machine that asked for them, and it is gone.
-            if not isinstance(event, Timer | Done):
+            if not isinstance(event, c.Timer | c.Done):
                 self._notify(self._actor(actor.tx), event, origin)
 
-    def _begin(self, actor: RunningMachine, effect: Effect) -> bool:
+    def _begin(self, actor: RunningMachine, effect: c.Effect) -> bool:
         """Do an effect; False if the ones behind it have to wait for it."""
         match effect:
-            case Message():
+            case c.Message():
                 self._transmit(actor, effect)
-            case Append():
+            case c.Append():
                 return self.local.append(actor, effect)
-            case SetTimer():
+            case c.SetTimer():
                 self._set_timer(actor, effect)
-            case CancelTimer():
+            case c.CancelTimer():
                 actor.timers.pop(effect.kind, None)
-            case Transact() | Prepare() | Execute():
+            case c.Transact() | c.Prepare() | c.Execute():
                 self.local.submit(actor, effect)
                 return False
-            case Commit() | Rollback():
+            case c.Commit() | c.Rollback():
                 self.local.second_phase(actor, effect)
                 return False
-            case ReadOutbox():
+            case c.ReadOutbox():
                 self.local.read_outbox(actor, effect)
                 return False
-            case Forget():
+            case c.Forget():
                 return self.local.forget(actor)
             case _:
                 try:
@@ -429,7 +399,7 @@ class Node:
                     self.end(error)
         return True
 
-    def _transmit(self, actor: RunningMachine, message: Message) -> None:
+    def _transmit(self, actor: RunningMachine, message: c.Message) -> None:
         if self.policies.breaker is not None and not self._breaker(message.to).allow(self._loop.time()):
             self.journal.held_back(actor, message)
             return
@@ -438,30 +408,30 @@ class Node:
         if origin is not None:
             self._send(message, origin, actor.deadline)
 
-    def _rest(self, actor: RunningMachine, effect: Effect) -> None:
+    def _rest(self, actor: RunningMachine, effect: c.Effect) -> None:
         self.journal.effect(actor, effect)
-        if isinstance(effect, Answer):
+        if isinstance(effect, c.Answer):
             if actor.deadline is not None and self._loop.time() <= actor.deadline:
                 actor.deadline = None  # nobody waits any more
             self._answer(actor.tx, effect.outcome, effect.reason, actor.cause or 0)
-        elif isinstance(effect, Decided):
+        elif isinstance(effect, c.Decided):
             self.record(actor, "decide", name=effect.outcome)
-        elif isinstance(effect, Suspect):
+        elif isinstance(effect, c.Suspect):
             if self.policies.breaker is not None:
                 self._breaker(effect.node).failure(self._loop.time())
-        elif isinstance(effect, Alert):
+        elif isinstance(effect, c.Alert):
             self.record(actor, "stuck" if effect.stuck else "alert", reason=effect.reason)
             if effect.stuck:
                 self.stuck[actor.tx] = effect.reason
-        elif isinstance(effect, Publish):
+        elif isinstance(effect, c.Publish):
             self.publishing += 1
             self._task(self._publish(actor, effect, self.log.origin(effect.message)))
-        elif isinstance(effect, LogOnce):
+        elif isinstance(effect, c.LogOnce):
             self.voting += 1
             self._task(self._log_once(actor, effect))
-        elif isinstance(effect, Acknowledge):
+        elif isinstance(effect, c.Acknowledge):
             self._task(self._broker().acknowledge(effect.id))
-        elif isinstance(effect, MarkOutbox):
+        elif isinstance(effect, c.MarkOutbox):
             self.store.mark_outbox(effect.ids)
         elif not isinstance(effect, _PLAYED_IN_BEGIN):
             raise unknown_effect(effect, f"{actor.machine!r} asked for")
@@ -500,7 +470,7 @@ class Node:
 
     # --- timers -----------------------------------------------------------------------------------------------------------------
 
-    def _set_timer(self, actor: RunningMachine, effect: SetTimer) -> None:
+    def _set_timer(self, actor: RunningMachine, effect: c.SetTimer) -> None:
         delay = (effect.delay + self._random.random() * effect.jitter) * self.timer_factor
         # A call of the clock cannot be taken back in time for certain: it is told by its number whether it still counts.
         number = actor.timers[effect.kind] = next(self._rings)
@@ -509,12 +479,12 @@ class Node:
     def _ring(self, actor: RunningMachine, kind: str, number: int) -> None:
         if actor.alive and actor.timers.get(kind) == number:  # otherwise it was cancelled, or set anew
             del actor.timers[kind]
-            self._notify(actor, Timer(kind), actor.cause)
+            self._notify(actor, c.Timer(kind), actor.cause)
 
     # --- the broker -------------------------------------------------------------------------------------------------------------
 
-    async def _publish(self, actor: RunningMachine, effect: Publish, origin: int | None) -> None:
-        status: Status
+    async def _publish(self, actor: RunningMachine, effect: c.Publish, origin: int | None) -> None:
+        status: c.Status
         try:
             await asyncio.wait_for(
                 self._broker().publish(self._wrap(effect.message), origin), self.policies.publish_timeout
@@ -529,11 +499,11 @@ class Node:
             return  # it has forgotten what it asked for
         if status == "done":
             self.journal.confirmed(effect.message)
-        self._notify(actor, Done(effect.tag, status), None)
+        self._notify(actor, c.Done(effect.tag, status), None)
 
     # --- the vote store ---------------------------------------------------------------------------------------------------------
 
-    async def _log_once(self, actor: RunningMachine, effect: LogOnce) -> None:
+    async def _log_once(self, actor: RunningMachine, effect: c.LogOnce) -> None:
         answer: tuple[str, bool] | None = None
         try:
             if self.votes is None or self._voters is None:
@@ -551,11 +521,11 @@ class Node:
         if not actor.alive or self.stopped:
             return  # it has forgotten what it asked for
         if answer is None:
-            self._notify(actor, Done(effect.tag, "failed"), None)
+            self._notify(actor, c.Done(effect.tag, "failed"), None)
             return
         vote, written = answer
         self.journal.logged(actor, effect.voter, vote, written=written)
-        self._notify(actor, Done(effect.tag, "done", (effect.voter, vote)), None)
+        self._notify(actor, c.Done(effect.tag, "done", (effect.voter, vote)), None)
 
     # --- start, end, state ------------------------------------------------------------------------------------------------------
 
@@ -564,7 +534,7 @@ class Node:
         for tx, records in sorted(self.store.records().items()):
             self.revive(tx, records)
 
-    def revive(self, tx: int, records: Sequence[Record]) -> None:
+    def revive(self, tx: int, records: Sequence[c.Record]) -> None:
         """Rebuild a machine that is not there from its records."""
         actor = self._actor(tx)
         actor.busy = True
@@ -581,7 +551,7 @@ class Node:
         for machine in self.strategy.daemons(self.name):
             daemon = RunningMachine(machine, DAEMON)
             self.daemons.append(daemon)
-            self._play(daemon, Timer("start"), None)
+            self._play(daemon, c.Timer("start"), None)
 
     def working(self) -> list[int]:
         """Transactions whose machines are not through with them."""
@@ -618,11 +588,11 @@ class Node:
         self.local.stop()
 
 
-def _unfit(machine: Machine, event: Event) -> str:
+def _unfit(machine: c.Machine, event: c.Event) -> str:
     """Why a message is one that no correct peer sends, whatever the state of the machine; empty: it may be one."""
-    if isinstance(event, Delivery):
+    if isinstance(event, c.Delivery):
         event = event.message
-    if isinstance(event, Message):
+    if isinstance(event, c.Message):
         try:
             machine.admit(event)
         except PeerFault as fault:

@@ -6,31 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, assert_never
 
-from simtx.protocols.contract import (
-    Acknowledge,
-    Alert,
-    Answer,
-    Append,
-    Branch,
-    CancelTimer,
-    Commit,
-    Decided,
-    Done,
-    Effect,
-    Execute,
-    Forget,
-    LogOnce,
-    MarkOutbox,
-    Message,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Rollback,
-    SetTimer,
-    Status,
-    Suspect,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.names import TOMBSTONE, VOTE_STORE
 from simtx.testing.laws import expect
 from simtx.testing.scripted.parts import Applied, Asked, Node, Publication, Row, Workspace
@@ -39,16 +15,16 @@ from simtx.testing.scripted.parts import Applied, Asked, Node, Publication, Row,
 class Effects:
     """Nodes with their stores, network and broker, changed by effects only; and what a test wants to know of them."""
 
-    def __init__(self, nodes: dict[str, Node], fail: Callable[[str, Effect], bool] | None) -> None:
+    def __init__(self, nodes: dict[str, Node], fail: Callable[[str, c.Effect], bool] | None) -> None:
         self.nodes = nodes
         self.fail = fail
         self.failing = False  # whether the next store operation fails
         self.now = 0.0
-        self.network: list[Message] = []
+        self.network: list[c.Message] = []
         self.publications: list[Publication] = []
         self.asked: list[Asked] = []
         self.votes: dict[tuple[int, str], str] = {}  # in the vote store, by transaction and voter
-        self.broker: dict[int, Message] = {}  # published and not acknowledged
+        self.broker: dict[int, c.Message] = {}  # published and not acknowledged
         self.outstanding: dict[int, float] = {}  # delivered once; when it is due to come again
         self.published = 0
         # What happened, for the assertions of tests.
@@ -59,76 +35,76 @@ class Effects:
         self.forced: Counter[str] = Counter()
         self.lazy: Counter[str] = Counter()
         self.suspects: list[tuple[str, str]] = []
-        self.alerts: list[tuple[str, int, Alert]] = []
+        self.alerts: list[tuple[str, int, c.Alert]] = []
 
-    def _perform(self, node: Node, tx: int, effect: Effect) -> None:
+    def _perform(self, node: Node, tx: int, effect: c.Effect) -> None:
         """Let one effect of a machine happen."""
         match effect:
-            case Message():
+            case c.Message():
                 expect(effect.sender == node.name, f"{node.name} sends in the name of {effect.sender}")
                 expect(effect.to in self.nodes, f"no node {effect.to}")
                 self.sent[effect.kind] += 1
                 self.network.append(effect)
-            case Append():
+            case c.Append():
                 self._append(node, tx, effect)
-            case Transact():
+            case c.Transact():
                 self._answer(node, tx, effect.tag, *self._transact(node, tx, effect, self._fails(node, tx, effect)))
-            case Execute():
+            case c.Execute():
                 status = self._execute(node, tx, effect, self._fails(node, tx, effect))
                 self._answer(node, tx, effect.tag, status, None)
-            case Prepare():
+            case c.Prepare():
                 status = self._prepare(node, tx, effect, self._fails(node, tx, effect))
                 self._answer(node, tx, effect.tag, status, None)
-            case Commit():
+            case c.Commit():
                 self._commit(node, tx)
-            case Rollback():
+            case c.Rollback():
                 self._rollback(node, tx, effect.forced)
-            case SetTimer():
+            case c.SetTimer():
                 node.timers[tx, effect.kind] = self.now + effect.delay + effect.jitter
-            case CancelTimer():
+            case c.CancelTimer():
                 node.timers.pop((tx, effect.kind), None)
-            case Publish():
+            case c.Publish():
                 self.sent["publish"] += 1
                 self.publications.append(Publication(node.name, node.epoch, tx, effect.tag, effect.message))
-            case LogOnce():
+            case c.LogOnce():
                 self.sent["logonce"] += 1
                 self.asked.append(Asked(node.name, node.epoch, tx, effect))
-            case Acknowledge():
+            case c.Acknowledge():
                 self.broker.pop(effect.id, None)
                 self.outstanding.pop(effect.id, None)
-            case ReadOutbox():
+            case c.ReadOutbox():
                 rows = [(row.id, row.message) for row in node.store.outbox if not row.marked][: effect.limit]
                 self._answer(node, tx, effect.tag, "done", tuple(rows))
-            case MarkOutbox():
+            case c.MarkOutbox():
                 self._mark(node, effect.ids)
-            case Answer():
+            case c.Answer():
                 self.answers.setdefault(tx, []).append(effect.outcome)
-            case Decided():
+            case c.Decided():
                 self.decided.setdefault(tx, []).append(effect.outcome)
-            case Suspect():
+            case c.Suspect():
                 self.suspects.append((node.name, effect.node))
-            case Alert():
+            case c.Alert():
                 self.alerts.append((node.name, tx, effect))
-            case Forget():
+            case c.Forget():
                 self._forget(node, tx)
             case _:
                 assert_never(effect)
 
-    def _fails(self, node: Node, tx: int, effect: Transact | Execute | Prepare) -> bool:
+    def _fails(self, node: Node, tx: int, effect: c.Transact | c.Execute | c.Prepare) -> bool:
         """Whether a store operation fails transiently; one that has to wait for a lock times out when it is played."""
         if self.failing or (self.fail is not None and self.fail(node.name, effect)):
             return True
         return self.waits(node, tx, effect)
 
-    def waits(self, node: Node, tx: int, effect: Transact | Execute | Prepare) -> bool:
+    def waits(self, node: Node, tx: int, effect: c.Transact | c.Execute | c.Prepare) -> bool:
         """Whether a store operation has to wait for a lock; a duplicate does not."""
-        if isinstance(effect, Transact | Prepare) and effect.key is not None and effect.key in node.store.rows:
+        if isinstance(effect, c.Transact | c.Prepare) and effect.key is not None and effect.key in node.store.rows:
             return False
         return node.store.locked(tx, (one.key for one in effect.operations))
 
-    def _answer(self, node: Node, tx: int, tag: str, status: Status, value: Any) -> None:
+    def _answer(self, node: Node, tx: int, tag: str, status: c.Status, value: Any) -> None:
         # The end of a store operation is handled before anything that waits.
-        node.inbox.setdefault(tx, deque()).appendleft(Done(tag, status, value))
+        node.inbox.setdefault(tx, deque()).appendleft(c.Done(tag, status, value))
 
     def log_once(self, tx: int, voter: str, vote: str) -> str:
         """A request reaches the vote store: the vote that is there now."""
@@ -146,7 +122,7 @@ class Effects:
         self.lazy[node.name] += 1
         node.lazies.append(undo)
 
-    def _append(self, node: Node, tx: int, effect: Append) -> None:
+    def _append(self, node: Node, tx: int, effect: c.Append) -> None:
         records = node.log.setdefault(tx, [])
         records.append(effect.record)
         if effect.forced:
@@ -154,7 +130,7 @@ class Effects:
         else:
             self._lazily(node, lambda: node.log[tx].remove(effect.record))
 
-    def _transact(self, node: Node, tx: int, effect: Transact, failed: bool) -> tuple[Status, Any]:
+    def _transact(self, node: Node, tx: int, effect: c.Transact, failed: bool) -> tuple[c.Status, Any]:
         store = node.store
         if failed:
             return "failed", None
@@ -171,7 +147,7 @@ class Effects:
             return "refused", None
         if tombstone and effect.undoes is not None:
             store.rows[effect.undoes] = TOMBSTONE
-        branch = branch or Branch()
+        branch = branch or c.Branch()
         if effect.key is not None:
             store.rows[effect.key] = branch.value
         for message in branch.outbox:
@@ -184,7 +160,7 @@ class Effects:
             self._force(node)
         return "done" if new is not None else "refused", None
 
-    def _execute(self, node: Node, tx: int, effect: Execute, failed: bool) -> Status:
+    def _execute(self, node: Node, tx: int, effect: c.Execute, failed: bool) -> c.Status:
         store = node.store
         expect(tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared")
         branch = store.open.pop(tx, None) or Workspace({}, set(), ())
@@ -197,13 +173,13 @@ class Effects:
         store.open[tx] = Workspace(new, keys, (*branch.steps, *effect.steps))
         return "done"
 
-    def _prepare(self, node: Node, tx: int, effect: Prepare, failed: bool) -> Status:
+    def _prepare(self, node: Node, tx: int, effect: c.Prepare, failed: bool) -> c.Status:
         store = node.store
         expect(tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared")
         if effect.key is not None and effect.key in store.rows:
             store.open.pop(tx, None)
             return "duplicate"
-        status = self._execute(node, tx, Execute(effect.tag, effect.operations, effect.steps), failed)
+        status = self._execute(node, tx, c.Execute(effect.tag, effect.operations, effect.steps), failed)
         if status == "done":
             branch = store.open.pop(tx)
             branch.key, branch.record = effect.key, effect.record

@@ -29,22 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from simtx.protocols.contract import (
-    Delivery,
-    Done,
-    Effect,
-    Event,
-    Execute,
-    Forget,
-    Machine,
-    Plan,
-    Prepare,
-    Request,
-    Status,
-    Strategy,
-    Timer,
-    Transact,
-)
+from simtx.protocols import contract as c
 from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import DAEMON
 from simtx.testing.laws import expect
@@ -63,12 +48,12 @@ class ScriptedWorld(Effects):
 
     def __init__(
         self,
-        strategy: Strategy,
-        *plans: Plan,
+        strategy: c.Strategy,
+        *plans: c.Plan,
         initial: dict[str, dict[str, float]] | None = None,
         witness: Witness | None = None,
         ordered: bool = False,
-        fail: Callable[[str, Effect], bool] | None = None,
+        fail: Callable[[str, c.Effect], bool] | None = None,
     ) -> None:
         """Make a world.
 
@@ -87,7 +72,9 @@ class ScriptedWorld(Effects):
         super().__init__({name: Node(name, Store(dict((initial or {}).get(name, {})))) for name in names}, fail)
         self.witness: Witness = set() if witness is None else witness
         self.ordered = ordered
-        self.requests: list[tuple[str, Request]] = [(strategy.entry(plan), Request(plan.tx, plan)) for plan in plans]
+        self.requests: list[tuple[str, c.Request]] = [
+            (strategy.entry(plan), c.Request(plan.tx, plan)) for plan in plans
+        ]
         self.points = 0
         self.crash_points: frozenset[int] = frozenset()
         self.restart_at_once = False
@@ -282,11 +269,11 @@ class ScriptedWorld(Effects):
         self._request(index)
         return self
 
-    def machine(self, node: str, tx: int | None = None) -> Machine | None:
+    def machine(self, node: str, tx: int | None = None) -> c.Machine | None:
         """The machine of a node in a transaction (the first one), or None: it is blank, forgotten or lost."""
         return self.nodes[node].machines.get(min(self.plans) if tx is None else tx)
 
-    def event(self, name: str, tx: int, event: Event) -> None:
+    def event(self, name: str, tx: int, event: c.Event) -> None:
         """Let a machine handle an event; its effects become its program."""
         node = self.nodes[name]
         machine = node.machines.get(tx)
@@ -317,10 +304,12 @@ class ScriptedWorld(Effects):
         expect(len(daemons) <= 1, "this host knows one daemon per node")
         for machine in daemons:
             node.machines[DAEMON] = machine
-            node.inbox[DAEMON] = deque([Timer("start")])
+            node.inbox[DAEMON] = deque([c.Timer("start")])
 
-    def _load(self, node: Node, tx: int, effects: list[Effect]) -> None:
-        expect(all(not isinstance(effect, Forget) for effect in effects[:-1]), f"Forget is the last effect: {effects}")
+    def _load(self, node: Node, tx: int, effects: list[c.Effect]) -> None:
+        expect(
+            all(not isinstance(effect, c.Forget) for effect in effects[:-1]), f"Forget is the last effect: {effects}"
+        )
         if effects:
             node.programs[tx] = deque(effects)
         elif not self._crash_point(node):
@@ -359,7 +348,7 @@ class ScriptedWorld(Effects):
 
     def _blocked(self, node: Node, tx: int) -> bool:
         effect = node.programs[tx][0]
-        return isinstance(effect, Transact | Execute | Prepare) and self.waits(node, tx, effect)
+        return isinstance(effect, c.Transact | c.Execute | c.Prepare) and self.waits(node, tx, effect)
 
     def work(self) -> ScriptedWorld:
         """Let every node finish what it is doing, without delivering anything or firing timers (for hand-made schedules)."""
@@ -486,7 +475,7 @@ class ScriptedWorld(Effects):
 
     def _fire(self, node: Node, key: tuple[int, str]) -> None:
         del node.timers[key]
-        self.event(node.name, key[0], Timer(key[1]))
+        self.event(node.name, key[0], c.Timer(key[1]))
 
     def _at_rest(self) -> bool:
         if self.broker or self.publications or self.asked or self.network or self.requests:
@@ -513,7 +502,7 @@ class ScriptedWorld(Effects):
         vote = self.log_once(asked.tx, voter, asked.effect.vote)
         node = self.nodes[asked.node]
         if told and node.up and node.epoch == asked.epoch and asked.tx in node.machines:
-            node.inbox.setdefault(asked.tx, deque()).append(Done(asked.effect.tag, "done", (voter, vote)))
+            node.inbox.setdefault(asked.tx, deque()).append(c.Done(asked.effect.tag, "done", (voter, vote)))
 
     def _unasked(self, index: int) -> None:
         self.history.append(f"lose {self.asked.pop(index).effect}")
@@ -521,12 +510,12 @@ class ScriptedWorld(Effects):
     def _reject(self, index: int) -> None:
         self._reply(self.publications.pop(index), "failed")
 
-    def _reply(self, publication: Publication, status: Status) -> None:
+    def _reply(self, publication: Publication, status: c.Status) -> None:
         node = self.nodes[publication.node]
         if node.up and node.epoch == publication.epoch and publication.tx in node.machines:
-            node.inbox.setdefault(publication.tx, deque()).append(Done(publication.tag, status))
+            node.inbox.setdefault(publication.tx, deque()).append(c.Done(publication.tag, status))
 
     def _deliver(self, id_: int) -> None:
         message = self.broker[id_]
         self.outstanding[id_] = self.now + REDELIVERY
-        self.event(message.to, message.tx, Delivery(message, id_))
+        self.event(message.to, message.tx, c.Delivery(message, id_))
