@@ -175,6 +175,18 @@ ENTRIES = (
         "A bar has the colour and the hatch of the partition's owner, and is pale while that stands still. Shaded: a silent instance, until others have its partitions. Below: events that wait.",
     ),
     Entry(
+        "lag",
+        "How many events wait, and in which partition?",
+        'simtx.story("poison-partition").run().runs["log"].plot.lag("receiver")',
+        "A line a partition, the longest one in colour; of a queue there is one line. Red: attempts at a poison event fail, or a fault is in force.",
+    ),
+    Entry(
+        "upgrade",
+        "What does a rolling upgrade cost, in which order?",
+        'simtx.story("rolling-upgrade").run().plot()',
+        "The picture of a failure story: a panel a case, all on one scale. Here a line a partition.",
+    ),
+    Entry(
         "load",
         "Up to which load does it work?",
         "rates.plot.load()",

@@ -17,13 +17,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from simtx.arguments import SEED, checked, named, shows, text
+from simtx.arguments import SEED, checked, named, shows, text, whole
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Worked
 from simtx.listing import Listing
 from simtx.metrics.figures import unknown
+from simtx.metrics.intervals import interval, kind_of
 from simtx.metrics.run import Run
 from simtx.metrics.timeline import backlog
+from simtx.metrics.waiting import waiting
 from simtx.scenario import Scenario, load
 from simtx.scenario.catalog import data_path
 from simtx.simulator import simulate
@@ -39,6 +41,8 @@ ORDER: Final = (
     "retry-storm",
     "client-storm",
     "poison-message",
+    "poison-partition",
+    "rolling-upgrade",
     "compensation-fails",
     "dedup-window",
     "slow-participant",
@@ -58,6 +62,7 @@ _BESIDE: Final = {
     "blows": "how often a fault struck",
 }
 _PEAK, _DURING = "peak_", "during_"
+_WAITING: Final = "peak_waiting_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class FailureStory:
         title: What happens, in one line.
         lesson: What there is to learn from it, in one sentence; true of runs that pass all checks.
         omits: What of it the model does not have, in one line; empty if nothing.
-        look: Column of `Run.timeline` that the picture shows, or ``backlog``.
+        look: Column of `Run.timeline` that the picture shows, or ``backlog``; ``waiting_SERVICE``: the events that wait for a service, a line a partition.
         shows: Metrics that the table shows.
         checks: What has to be so for the story to be told.
     """
@@ -170,6 +175,30 @@ class FailureStory:
             self._told[seed] = Telling(self, seed, runs)
         return self._told[seed]
 
+    @checked(replications=whole(2, 10_000), progress=shows)
+    def intervals(self, replications: int = 10, *, progress: bool | None = None) -> pd.DataFrame:
+        """Figures of its table over several seeds, from 1 on: what one run shows once, with 95 % intervals.
+
+        Args:
+            replications: How many seeds.
+            progress: Show a bar for each run; None: for a run that takes more than two seconds.
+
+        Returns:
+            A row for each figure of each case: ``mean``, ``low`` and ``high``, and ``n``, how many runs have the figure.
+
+        Raises:
+            ScenarioError: It is no such number.
+        """
+        told = [self.run(seed, progress=progress) for seed in range(1, replications + 1)]
+        rows = {}
+        for name in self.shows:
+            for label in self.labels:
+                values = [one.figure(label, name) for one in told]
+                found = interval(values, kind=kind_of(name))
+                rows[name, label] = (found.mean, found.low, found.high, found.n)
+        index = pd.MultiIndex.from_tuples(rows, names=["metric", "case"])
+        return pd.DataFrame(list(rows.values()), index=index, columns=["mean", "low", "high", "n"])
+
     def plot(self, seed: int = 1, **options: Any) -> Any:
         """Run it and draw it; see `Telling.plot`."""
         return self.run(seed).plot(**options)
@@ -204,7 +233,8 @@ class Telling:
         Args:
             label: The case.
             name: A metric of `Run.summary`; ``fault_s``; ``blows``; ``blocked_s``; ``peak_COLUMN`` or ``during_COLUMN``: the highest sample of a column of
-                `Run.timeline`, or of ``backlog``, in the whole run or while a fault was in force.
+                `Run.timeline`, or of ``backlog``, in the whole run or while a fault was in force; ``peak_waiting_SERVICE``: the most events that waited for a service in one
+                partition, or in its queue.
 
         Raises:
             ScenarioError: There is no such case or figure.
@@ -284,6 +314,9 @@ def _figure(run: Run, name: str) -> float:
         return max(one.end for one in blows) - min(one.begin for one in blows) if blows else 0.0
     if name == "blocked_s":
         return _longest_in_doubt(run)
+    if name.startswith(_WAITING) and name.removeprefix(_WAITING) in run.scenario.services:
+        lanes = waiting(run.trace, name.removeprefix(_WAITING), run.scenario.broker.partitions)
+        return max((lane.most for lane in lanes.values()), default=0.0)
     samples = run.timeline
     for prefix in (_PEAK, _DURING):
         column = name.removeprefix(prefix)

@@ -15,9 +15,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from simtx.listing import aligned
 from simtx.metrics.censored import longer_than
 from simtx.metrics.recovery import target
+from simtx.metrics.waiting import waiting
 from simtx.report import catalogue, footer, style
 from simtx.report.axes import short
 from simtx.report.pictures import canvas, faults
+from simtx.report.pictures import waiting as lags
 from simtx.report.pictures.over_time import level
 from simtx.report.tables import figure as shown_figure
 from simtx.scenario.fault_kinds import NOUNS
@@ -37,6 +39,7 @@ _NAMES: Final = {
     "in_doubt": "branches in doubt",
     "backlog": "all that waits",
 }
+_WAITING: Final = "waiting_"
 _BEHIND: Final = 1.12  # a little room behind the end, for what is left then
 _LEADING, _AFTER = 1.4, 0.3  # of a line, and of the gap behind a paragraph, in font sizes
 _COUNTED: Final = ("per run", "per tx", "count", "lock-s per run")  # units that the words around a figure say
@@ -231,7 +234,7 @@ def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
 
 def _marks(runs: list[Run]) -> list[str]:
     """What is shaded, in words."""
-    struck = any(run.data.struck for run in runs)
+    struck = any(run.data.struck or run.scenario.broker.poisoned for run in runs)
     return ["red: while a fault is in force; hatched: no more arrivals" if struck else "hatched: no more arrivals"]
 
 
@@ -265,6 +268,9 @@ def _head(figure: Figure, telling: Any) -> None:
 def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> None:
     """One case: a column of its timeline, with its faults; what is left in the end stands at the end of the line."""
     theme, small = style.theme(), style.size(style.SMALL)
+    if column.startswith(_WAITING):
+        _waits(ax, run, column.removeprefix(_WAITING), label, look)
+        return
     samples = run.timeline
     end = faults.end_of([run])
     time, values = samples["time_s"].to_numpy(dtype=float), level(samples, column)
@@ -294,6 +300,24 @@ def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> Non
     ax.set_ylabel(f"{name}\n[{unit}]", fontsize=small)
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.yaxis.set_major_formatter(FuncFormatter(short))
+
+
+def _waits(ax: Axes, run: Run, service: str, label: str, look: style.Look) -> None:
+    """One case: the events that wait for a service, a line a partition or one for the queue, with faults and poison."""
+    small = style.size(style.SMALL)
+    lanes = waiting(run.trace, service, run.scenario.broker.partitions)
+    lags.draw(ax, run, lanes, look.colour)
+    faults.shade(ax, [run])
+    lags.shade_poison(ax, run)
+    ax.set_title(label, loc="left", color=look.colour)
+    dead = int(run.summary.get("dead_letters", 0))
+    lost = f"{dead:,} dead letter{'' if dead == 1 else 's'}" if dead else ""
+    words = "; ".join(one for one in (_struck(run), lags.poison_words(run), lost) if one)
+    ax.set_title(words, loc="right", fontsize=small, fontweight="normal", color=style.theme().fault)
+    ax.set_ylabel(f"events for\n{service} [count]", fontsize=small)
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.yaxis.set_major_formatter(FuncFormatter(short))
+    canvas.legend(ax)
 
 
 def _struck(run: Run) -> str:

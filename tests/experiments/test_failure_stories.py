@@ -131,6 +131,35 @@ def test_the_picture_has_a_panel_a_case_and_shades_the_fault(name: str) -> None:
     mpl.pyplot.close(figure)
 
 
+def test_what_waits_is_drawn_by_partition_beside_the_queue() -> None:
+    """The same poison message: the log's partition grows until the corrected version is there, and nothing else does."""
+    story = simtx.story("poison-partition")
+    told = story.run()
+    figure = told.plot()
+    queue, log, _ = figure.axes
+    assert [len(ax.get_lines()) >= count for ax, count in ((queue, 1), (log, 4))] == [True, True]
+    assert all("poison, attempts from" in ax.get_title("right") for ax in figure.axes)
+    assert [("dead letter" in ax.get_title("right")) for ax in figure.axes] == [True, False, True]
+    most = told.figure("log", "peak_waiting_receiver")
+    ax = told.runs["log"].plot.lag()
+    assert f"Up to {most:.0f} events wait in partition" in ax.get_title("left").replace("\n", " ")
+    assert ax.get_ylim()[1] >= most
+    with pytest.raises(simtx.ScenarioError, match="there is no service 'recever'"):
+        told.runs["log"].plot.lag("recever")
+    with pytest.raises(simtx.ScenarioError, match="no service consumes events in this run of 'saga'"):
+        simtx.simulate(
+            simtx.load("transfer").replace(**{"run.transactions": 30, "run.warmup": "0s"}), "saga"
+        ).plot.lag()
+    mpl.pyplot.close("all")
+    table = story.intervals(2)
+    assert set(table.index.get_level_values("case")) == set(told.runs)
+    one = table.loc["decision_p99_ms", "log"]
+    assert one["low"] <= one["mean"] <= one["high"]
+    assert one["mean"] == pytest.approx(sum(story.run(seed).figure("log", "decision_p99_ms") for seed in (1, 2)) / 2)
+    with pytest.raises(simtx.ScenarioError, match="replications"):
+        story.intervals(1)
+
+
 def test_everything_shows_itself() -> None:
     listed = simtx.stories()
     assert "broker-outage" in listed._repr_html_()
