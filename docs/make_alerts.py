@@ -23,6 +23,12 @@ def rows() -> list[str]:
             found = simtx.watch(run)
             false = ", ".join(dict.fromkeys(one.rule.name for one in found.false)) or "-"
             link = f"[{name}](stories.md)"
+            cause = "a rolling upgrade" if run.scenario.upgrades else "poison" if run.scenario.broker.poisoned else ""
+            if (
+                not found.struck and cause
+            ):  # no fault that has a beginning and an end: what fires is not false, and not timed
+                lines.append(f"| {link} | {label} | {cause} | not timed | - | {false} | - |")
+                continue
             if not found.struck:
                 lines.append(f"| {link} | {label} | nothing | - | - | - | {false} |")
                 continue
