@@ -190,7 +190,7 @@ def _faults(scenario: Scenario) -> Iterator[str]:
         effect = trigger.effect.partition(":")[0]
         if fault.node == HUB and effect in _OF_STORES:
             yield f"faults[{index}].trigger: can never strike: a hub has no store and no outbox, so none of its machines asks for '{effect}'"
-        elif fault.node == HUB and effect in _OF_BROKERS:
+        elif fault.node == HUB and effect == "Publish":  # a monitor acknowledges what it is told
             yield f"faults[{index}].trigger: can never strike under a built-in strategy: only services ask for '{effect}', no hub does"
         elif fault.node in scenario.services and all(s.service != fault.node for s in scenario.transaction.steps):
             yield f"faults[{index}].trigger: can never strike: no step runs on '{fault.node}'"
