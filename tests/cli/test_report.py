@@ -32,7 +32,7 @@ def test_a_comparison_that_is_saved_becomes_a_report(
     output = capsys.readouterr()
     assert output.out.endswith("written: review.html, review.adr.md, review.csv\n")
     assert output.err == ""
-    assert "request to final outcome, median" in output.out.split("\n")[0]
+    assert "request to final outcome (median)" in output.out.split("\n")[0]
     assert main(["report", "runs", "--since", "review.html", "--out", "again.html", "--no-runs"]) == 0
     capsys.readouterr()
     assert main(line) == 2

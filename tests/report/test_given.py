@@ -37,6 +37,8 @@ WRONG: dict[str, list[Any]] = {
     "at": [5, ["rate"], {"rte": 1}],
     "role": [5, "cordinator"],
     "which": [5, "tornedo"],
+    "name": [5, "nobody"],
+    "service": [5, "nobody"],
 }
 
 
