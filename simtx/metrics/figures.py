@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 else:
     _Series = pd.Series  # it takes no parameter at run time
 
+COMMITTED: Final = "committed_share"
+MUCH_LESS: Final = 0.05
+"""By so much less a strategy may not commit, or its times say nothing: what it aborts early also ends early."""
 _SHOWN = 6  # names that contain what was asked for
 
 

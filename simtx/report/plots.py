@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.text import Annotation
 
+from simtx.metrics.figures import COMMITTED, MUCH_LESS
 from simtx.metrics.timeouts import marked, timeouts
 from simtx.report import style
 from simtx.report.axes import logarithmic as _logarithmic
@@ -437,6 +438,8 @@ def _best_trade(comparison: Comparison) -> str:
     """Who is best on each axis, as far as the runs support it."""
     if not _ranked(comparison, "decision_p50_ms") or not _ranked(comparison, "window_p50_ms"):
         return "Slow to decide, or long inconsistent: nothing was measured"
+    if uneven := _commits_less(comparison):
+        return uneven
     quick, short = _supported(comparison, "decision_p50_ms"), _supported(comparison, "window_p50_ms")
     if not quick and not short:
         return "Slow to decide, or long inconsistent: the runs tell nobody apart from all others"
@@ -445,6 +448,26 @@ def _best_trade(comparison: Comparison) -> str:
     said = [f"{quick} decides soonest"] if quick else []
     said += [f"{short} is inconsistent for the shortest time"] if short else []
     return ", ".join(said)
+
+
+def _commits_less(comparison: Comparison) -> str:
+    """Who commits much less than another one, as far as the runs show it: before that, times say little."""
+    if COMMITTED not in comparison.metrics:
+        return ""
+    ranked = [
+        (comparison.interval(name, COMMITTED).mean, name)
+        for name in comparison.strategies
+        if comparison.interval(name, COMMITTED).n > 1
+    ]
+    if len(ranked) < 2:
+        return ""
+    most = max(ranked)
+    high = comparison.differences(most[1], [COMMITTED])[COMMITTED, "high"]
+    fewer = [one for one in sorted(ranked) if one[1] != most[1] and high[f"{one[1]} - {most[1]}"] < -MUCH_LESS]
+    if not fewer:
+        return ""
+    said = canvas.listed([f"{canvas.brief(name)} {100 * share:.3g} %" for share, name in fewer])
+    return f"Committed: {said}, where {canvas.brief(most[1])} commits {100 * most[0]:.3g} %"
 
 
 def _supported(comparison: Comparison, metric: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from simtx.banner import banner
 from simtx.listing import aligned
+from simtx.metrics.figures import COMMITTED, MUCH_LESS
 from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
 from simtx.report.tables import FEW_RUNS, MEANS, RELIABLE, clients
@@ -179,6 +180,29 @@ def _notes(
     promises = {name: catalogue.ANSWER_MEANS[one.promise] for name, one in strategies.items()}
     if len(set(promises.values())) > 1:
         notes.append(f"{MEANS}: {', '.join(f'{name} {promise}' for name, promise in promises.items())}")
+    notes += _aborting(sweep, metrics)
     unanswered = sweep.frame.get("unanswered_share", ())
     notes.append(clients(sweep.scenario, strategies, unanswered))
     return [*notes, *sweep.warnings, *sweep.provenance.lines()]
+
+
+def _aborting(sweep: Any, metrics: Sequence[str]) -> list[str]:
+    """Who commits much less than another one in a cell, if the table has times of all transactions: what is aborted early also ends early."""
+    times = [one for one in metrics if one.startswith(("latency_", "decision_", "settle_", "window_"))]
+    if COMMITTED not in sweep.frame or all("_committed_" in one for one in times):
+        return []
+    done = sweep.frame[sweep.frame["error"] == ""]
+    shares = done.groupby([*sweep.parameters, "strategy"], sort=False)[COMMITTED].mean().unstack("strategy")
+    behind = shares.rsub(shares.max(axis=1), axis=0)
+    told = []
+    for name in shares.columns:
+        if behind[name].max() > MUCH_LESS:
+            worst = behind[name].idxmax()
+            cell = worst if isinstance(worst, tuple) else (worst,)
+            where = ", ".join(f"{key} = {value}" for key, value in zip(sweep.parameters, cell, strict=True))
+            most = shares.loc[worst].idxmax()
+            told.append(
+                f"{name} commits {100 * shares.loc[worst, name]:.3g} % at {where}, where {most} commits {100 * shares.loc[worst, most]:.3g} %: "
+                f"what is aborted early also ends early (--metric {COMMITTED})"
+            )
+    return told

@@ -8,7 +8,8 @@ The rules, in this order, of a comparison:
 4. The runs support one, and its figure or that of an admissible other one is a configured timeout: then settings were ranked, and nobody is the choice.
 5. The runs support one, and its figure is infinite, since too much had not ended with the runs: then nobody is the choice.
 6. The runs support one: it is named, with where the winner changes if a frontier of the same strategies and metric names it, too.
-7. They do not: then the first word is "Undecided", and what is open and what would settle it follow.
+7. By a time of all transactions it is one that commits much less than another one: then nobody is the choice.
+8. They do not: then the first word is "Undecided", and what is open and what would settle it follow.
 
 Of a sweep the same is said of its cells: in how many of them which strategy is supported, and over one parameter between which values it changes. A
 frontier looks at the metric alone, so that its flip point is left out of the sentence as soon as a threshold has turned any of its strategies away.
@@ -494,6 +495,12 @@ def of_sweep(
         reasons.append(
             f"About {_replications(max(*known, RELIABLE - fewest))} of each would settle {len(known)} of the undecided cells, if means and spreads are as they are now."
         )
+    early = Counter(one.aborting for one in each if one.aborting)
+    reasons += [
+        f"By this time {name} would be named in {count} of the undecided cells, but it commits much less than another strategy there: what is aborted "
+        "early also ends early."
+        for name, count in early.items()
+    ]
     if len(sweep.strategies) == 1:
         text = f"No choice: {sweep.strategies[0]} alone was looked at, in {cells} cells."
         return Statement("open", "", text, f"nothing was compared; {sure}", tuple(reasons[:1]))
