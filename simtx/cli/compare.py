@@ -67,7 +67,7 @@ def compare(
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx
     from simtx.cli.common import claimed, engine_named, load, print_json, warn
-    from simtx.experiments.compare import DEFAULT, INTERRUPTED, REPLICATIONS, labelled
+    from simtx.experiments.compare import DEFAULT, INTERRUPTED, REPLICATIONS, check_plans, labelled
     from simtx.experiments.stopping import CAP, parsed
     from simtx.experiments.thresholds import thresholds
     from simtx.metrics.figures import ranking
@@ -79,6 +79,7 @@ def compare(
     wanted = engine_named(engine)
     chosen = load(scenario, change or ())
     played = labelled(strategies or list(DEFAULT), chosen)
+    check_plans(chosen, played)  # before a folder is made
     rule = parsed(until) if until is not None else None
     thresholds(where)
     ranking(best, "--best")

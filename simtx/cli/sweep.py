@@ -52,6 +52,7 @@ def sweep(
     from simtx.experiments.sweep.runner import INTERRUPTED
     from simtx.experiments.work import check_metric
     from simtx.metrics.figures import ranking
+    from simtx.protocols.registry import strategy
 
     chosen = load_experiment(experiment, changed(change or ()))
     arguments = dict(chosen.arguments)
@@ -65,7 +66,8 @@ def sweep(
         "progress": False if json else None,
         "engine": engine_named(engine),
     }
-    metrics = metric or ["latency_p99_ms"]
+    promises = {strategy(one).promise for one in arguments["strategies"]}
+    metrics = metric or ["latency_p99_ms" if len(promises) == 1 else "decision_p99_ms"]  # like with like
     for one in metrics:
         ranking(one, "--metric")
         check_metric(one, chosen.scenario, "--metric")

@@ -580,7 +580,7 @@ def compare(
     if replications is None:
         replications = REPLICATIONS if rule is None else CAP
     chosen = labelled(strategies, scenario)
-    _check_plans(scenario, chosen)
+    check_plans(scenario, chosen)
     _check_rule(rule, chosen)
     if rule is not None:
         check_metric(rule.metric, scenario, "until")
@@ -656,7 +656,16 @@ def _check_rule(rule: Rule | None, strategies: Mapping[str, Strategy]) -> None:
         )
 
 
-def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None:
+def check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None:
+    """Make sure that each strategy can play the transactions of a scenario.
+
+    Args:
+        scenario: Whose they are.
+        strategies: By label.
+
+    Raises:
+        ScenarioError: One of them cannot; the text names it.
+    """
     from simtx.workload.planner import template
 
     plan = template(scenario)

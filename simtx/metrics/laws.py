@@ -320,7 +320,8 @@ def capacity(scenario: Scenario, data: RunData, stations: Stations, window: floa
             alone = ""
             if name in stations.work:
                 at_work = stations.work[name] / (scenario.services[name].workers * window)
-                alone = f"service times alone make {at_work:.0%}, the rest waits for row locks and disks; "
+                outside = "the provider, " if name in scenario.providers else ""
+                alone = f"service times alone make {at_work:.0%}, the rest waits for {outside}row locks and disks; "
             yield Finding(
                 "capacity",
                 f"workers of {name}",

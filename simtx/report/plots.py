@@ -466,8 +466,8 @@ def _commits_less(comparison: Comparison) -> str:
     fewer = [one for one in sorted(ranked) if one[1] != most[1] and high[f"{one[1]} - {most[1]}"] < -MUCH_LESS]
     if not fewer:
         return ""
-    said = canvas.listed([f"{canvas.brief(name)} {100 * share:.3g} %" for share, name in fewer])
-    return f"Committed: {said}, where {canvas.brief(most[1])} commits {100 * most[0]:.3g} %"
+    said = canvas.listed([f"{canvas.brief(name)} {100 * share:.3g} %" for share, name in (*fewer, most)])
+    return f"Committed: {said}"
 
 
 def _supported(comparison: Comparison, metric: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import textwrap
+from collections.abc import Iterator
 from html import escape
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from simtx.listing import aligned
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.business import OperationSpec, StepSpec
 from simtx.scenario.fault_kinds import FAULT_KINDS
-from simtx.scenario.infrastructure import HostSpec
+from simtx.scenario.infrastructure import HostSpec, ProviderSpec
 from simtx.scenario.model import Fault, Scenario, Workload
 from simtx.scenario.units import duration_text
 
@@ -40,6 +43,8 @@ def graph(scenario: Scenario) -> nx.DiGraph[str]:
     return result
 
 
+_WIDE = 80
+"""Characters of a cell in a terminal; a longer one goes on in the next line."""
 Section = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
@@ -79,6 +84,11 @@ def sections(scenario: Scenario) -> list[Section]:
             _broker_text(scenario),
         ),
         ("network", _network_text(scenario)),
+        *(
+            ("provider", f"of {one.name}: {_provider_text(one.name, one.provider)}")
+            for one in scenario.services.values()
+            if one.provider is not None
+        ),
         *_common_mode(scenario),
         *(("host", f"{name}: {_host_text(host)}") for name, host in scenario.hosts.items()),
         ("deadlocks", scenario.deadlocks),
@@ -119,8 +129,15 @@ def text(scenario: Scenario) -> str:
         if not rows:
             continue
         table = [columns, *rows] if any(columns) else rows
-        lines += ["", heading, *aligned(table, indent="  ")]
+        shown = [part for row in table for part in _folded(row)] if any(columns) else table
+        lines += ["", heading, *aligned(shown, indent="  ")]
     return "\n".join(lines)
+
+
+def _folded(row: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """A row in as many lines as its longest cell takes; the last cell may be as long as it likes."""
+    cells = [textwrap.wrap(cell, _WIDE, break_long_words=False, break_on_hyphens=False) or [""] for cell in row[:-1]]
+    return zip_longest(*cells, [row[-1]], fillvalue="")
 
 
 def html(scenario: Scenario) -> str:
@@ -219,9 +236,21 @@ def _broker_text(scenario: Scenario) -> str:
 def _network_text(scenario: Scenario) -> str:
     network = scenario.network
     means = [link.latency.mean() for link in network.links.values()]
-    shown = f"one-way latency {duration_text(min(means))} to {duration_text(max(means))} on average"
+    ends = list(dict.fromkeys(duration_text(end) for end in (min(means), max(means))))
+    shown = f"one-way latency {' to '.join(ends)} on average"
     chances = [(name, getattr(network, name)) for name in ("loss", "duplication", "reorder") if getattr(network, name)]
     return ", ".join([shown, *(f"{name} {chance:g}" for name, chance in chances)])
+
+
+def _provider_text(name: str, provider: ProviderSpec) -> str:
+    told = [f"answers after {provider.latency.describe()}"]
+    if provider.timeouts:
+        told.append(f"{100 * provider.timeouts:g} % never, and {name} waits {duration_text(provider.timeout)}")
+    if provider.rate_limit is not None:
+        told.append(f"at most {provider.rate_limit:g}/s")
+    known = provider.idempotency
+    told.append("knows no keys" if known is None else f"knows keys for {duration_text(known)}")
+    return ", ".join([*told, *(["can be asked"] if provider.status_query else [])])
 
 
 def _host_text(host: HostSpec) -> str:

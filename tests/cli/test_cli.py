@@ -274,6 +274,13 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert problem in lines[0]
 
 
+def test_a_refused_comparison_leaves_no_folder(tmp_path: Path) -> None:
+    result = run("compare", "card-payment", "saga", "2pc", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "make it the last resource" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_input_is_one_line_in_a_shell_too() -> None:
     result = installed("compare", "chekout")
     assert (result.returncode, result.stdout) == (2, "")

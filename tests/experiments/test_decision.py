@@ -138,6 +138,36 @@ def test_answers_with_different_promises_are_not_ranked() -> None:
     assert out.strategy == "2pc", "the other promise is out by the threshold: nothing unlike is left"
 
 
+@pytest.mark.parametrize("metric", ["decision_p99_ms", "decision_committed_p99_ms", "drift_gross_mean"])
+def test_times_of_all_transactions_do_not_name_who_aborts_most_of_them(metric: str) -> None:
+    """2PC commits one in five, and is the fastest since it gives up: only what leaves out who was aborted ranks it."""
+    draw = noise(5)
+    columns = {
+        "2pc": {metric: draw(100), "committed_share": [0.19, 0.2, 0.21, 0.2] * 5},
+        "saga": {metric: draw(200), "committed_share": [0.97, 0.96, 0.97, 0.95] * 5},
+    }
+    decision = made(columns).best(metric)
+    of_all = metric == "decision_p99_ms"
+    assert decision.strategy == (None if of_all else "2pc")
+    assert decision.supported is not of_all
+    assert decision.aborting == ("2pc" if of_all else "")
+    if of_all:
+        assert decision.candidates == ["2pc", "saga"]
+        assert "2pc commits 20 % of the transactions, and saga 96.2 %" in decision.text
+    asked = made(columns).best(metric, "committed_share > 0.1")  # somebody has said how much is enough
+    assert asked.strategy == "2pc"
+    assert asked.supported
+
+
+def test_a_few_that_are_not_committed_are_a_price() -> None:
+    draw = noise(6)
+    columns = {
+        "2pc": {"decision_p99_ms": draw(100), "committed_share": [0.94, 0.95] * 10},
+        "saga": {"decision_p99_ms": draw(200), "committed_share": [0.97, 0.96] * 10},
+    }
+    assert made(columns).best("decision_p99_ms").strategy == "2pc"
+
+
 def test_failed_runs_support_nothing() -> None:
     draw = noise(6)
     columns = {"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(300)}}
