@@ -176,7 +176,9 @@ class ChainService(Machine):
     bodies: ClassVar[Mapping[str, Form]] = EVENTS
 
     def __init__(self, node: str, tx: int, policies: Policies) -> None:
-        super().__init__(node, tx)
+        self.node = node
+        self.tx = tx
+        self.state = "idle"
         self.policies = policies
         self.plan: Plan | None = None
         self.index = 0

@@ -74,6 +74,14 @@ class Tell:
     kind: str
 
 
+# Events and effects without anything of their own are made once; nobody changes one. There are several of each for every row.
+_GO: Final = Timer("go")
+_IDLE: Final = Timer("idle")
+_DELIVERED: Final = Tell("delivered")
+_HEARD: Final = {kind: Timer(kind) for kind in ("delivered", "held", "again")}
+_FORGET: Final = Forget()
+
+
 class Poller(Machine):
     """Decides when a relay reads its outbox, and when it backs off. It knows no rows.
 
@@ -201,7 +209,7 @@ class Courier(Machine):
 
     def __init__(self, node: str, row: OutboxRow) -> None:
         self.number, self.message = row[0], row[1]
-        super().__init__(node, self.message.tx)
+        self.node, self.tx, self.state = node, self.message.tx, self.initial
 
     def go(self, event: Timer) -> list[Effect]:  # noqa: ARG002
         """Its turn has come, or the back-off is over."""
@@ -214,7 +222,7 @@ class Courier(Machine):
             self.state = "held"
             return [Tell("held")]
         self.state = "delivered"
-        return [MarkOutbox((self.number,)), Tell("delivered"), Forget()]
+        return [MarkOutbox((self.number,)), _DELIVERED, _FORGET]
 
 
 class Relay(Machine):
@@ -305,7 +313,7 @@ class Relay(Machine):
             before = couriers.get(courier.tx, ())
             couriers[courier.tx] = (*before, courier)
             if not before:
-                self._to_courier(courier.tx, Timer("go"), effects)
+                self._to_courier(courier.tx, _GO, effects)
         return effects
 
     def published(self, event: Event) -> list[Effect]:
@@ -321,14 +329,15 @@ class Relay(Machine):
     # --- its parts --------------------------------------------------------------------------------------------------------------
 
     def _to_poller(self, event: Event, effects: list[Effect]) -> None:
-        for effect in self.poller.handle(event):
+        poller = self.poller
+        for effect in poller.handle(event):
             if isinstance(effect, Tell):
                 told, self.waiting = self.waiting, []
                 for tx in told:
-                    self._to_courier(tx, Timer(effect.kind), effects)
+                    self._to_courier(tx, _HEARD.get(effect.kind) or Timer(effect.kind), effects)
             else:
                 effects.append(effect)
-        self.state = self.poller.state
+        self.state = poller.state
 
     def _to_courier(self, tx: int, event: Event, effects: list[Effect]) -> None:
         courier = self.couriers[tx][0]
@@ -338,7 +347,7 @@ class Relay(Machine):
                 effects.append(Publish(f"{effect.tag}:{tx}", effect.message))
             elif isinstance(effect, Tell):
                 told = True
-                self._to_poller(Timer(effect.kind), effects)
+                self._to_poller(_HEARD.get(effect.kind) or Timer(effect.kind), effects)
             elif isinstance(effect, Forget):
                 over = True
             else:
@@ -350,11 +359,11 @@ class Relay(Machine):
         behind = self.couriers[tx][1:]
         if behind:
             self.couriers[tx] = behind
-            self._to_courier(tx, Timer("go"), effects)
+            self._to_courier(tx, _GO, effects)
             return
         del self.couriers[tx]
         if not self.couriers:
-            self._to_poller(Timer("idle"), effects)
+            self._to_poller(_IDLE, effects)
 
     def clone(self) -> Relay:
         """An independent copy, of its parts, too."""
