@@ -161,8 +161,8 @@ def _share_in_c(scenario: Any, strategy: Any) -> float:
         return called
 
     _played(scenario, strategy, 1, "fast")
-    CompiledLoop._filling = lambda self: timed(filling(self), "python")  # noqa: SLF001 - what C calls is timed, too
-    CompiledLoop._answering = lambda self, function: timed(answering(self, function), "python")  # noqa: SLF001 - what C calls is timed, too
+    CompiledLoop._filling = lambda self, *given: timed(filling(self, *given), "python")  # noqa: SLF001 - what C calls is timed, too
+    CompiledLoop._answering = lambda self, *given: timed(answering(self, *given), "python")  # noqa: SLF001 - what C calls is timed, too
     library.engine_run = timed(run, "loop")
     try:
         start = time.thread_time()

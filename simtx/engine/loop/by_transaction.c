@@ -42,8 +42,8 @@ enum { SPARE_STREAMS = 16 };
 /* Room for a few streams more than there are: most of them are known after the first transactions, and whatever many transactions have is to be small. */
 static void make_room(Engine *E, Counts *counts) {
   int32_t room = E->streams + SPARE_STREAMS < STREAMS ? E->streams + SPARE_STREAMS : STREAMS;
-  int32_t *taken = slab(E, (size_t)room * sizeof(int32_t));
-  if (counts->room) memcpy(taken, counts->taken, (size_t)counts->room * sizeof(int32_t));
+  uint16_t *taken = slab(E, (size_t)room * sizeof *taken);
+  if (counts->room) memcpy(taken, counts->taken, (size_t)counts->room * sizeof *taken);
   counts->taken = taken;
   counts->room = room;
 }
@@ -61,7 +61,7 @@ static Counts *begin_counts(Engine *E, int64_t tx) {
     E->counts[E->counts_used++] = counts;
   }
   if (counts->room < E->streams) make_room(E, counts);
-  memset(counts->taken, 0, (size_t)counts->room * sizeof(int32_t));
+  memset(counts->taken, 0, (size_t)counts->room * sizeof *counts->taken);
   counts->tx = tx;
   counts->base = late ? LATE : 0;
   T->counts = counts;
@@ -85,9 +85,11 @@ static Counts *begin_counts(Engine *E, int64_t tx) {
 
 /* Which number of a stream is the transaction's next one. */
 static int64_t take(Engine *E, int stream, int64_t tx) {
-  Counts *counts = tx < 0 ? &E->nobody : E->tx[tx].counts;
+  if (tx < 0) return E->nobodys[stream]++;
+  Counts *counts = E->tx[tx].counts;
   if (!counts) counts = begin_counts(E, tx);
   if (stream >= counts->room) make_room(E, counts);
+  if (counts->taken[stream] == UINT16_MAX) fail(E, 16);
   return counts->base + counts->taken[stream]++;
 }
 

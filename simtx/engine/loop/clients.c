@@ -149,6 +149,14 @@ static void lose_patience(Engine *E, int64_t tx) {
   else user_goes_on(E, tx);
 }
 
+/* Room for how many transactions to take next: for all of them, if one knows how many there will be, and they are not very many. */
+static int64_t more_room(Engine *E, int64_t was) {
+  enum { MANY = 64 * PAGE };
+  int64_t room = was ? 2 * was : PAGE, all = E->head.transactions;
+  if (all > room && was < MANY) room = all < MANY ? all : MANY;
+  return all > was && all < room ? all : room;
+}
+
 static void arrive(Engine *E) {
   Head *H = &E->head;
   if (H->over) return;
@@ -158,8 +166,7 @@ static void arrive(Engine *E) {
     if (ASK(E, plan(tx / PAGE))) { fail(E, 3); return; }
   }
   if (tx >= E->tx_room) {
-    int64_t room = E->tx_room ? 2 * E->tx_room : PAGE;
-    int64_t was = E->tx_room;
+    int64_t was = E->tx_room, room = more_room(E, was);
     RESERVE(E, E->tx, was, room);
     RESERVE(E, E->actions, was * H->steps, room * H->steps);
     RESERVE(E, E->undone, was * H->steps, room * H->steps);

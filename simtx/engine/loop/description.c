@@ -16,7 +16,6 @@ EXPORT Engine *engine_new(const Calls *calls) {
   for (int i = 0; i < TIMERS; i++) E->learned.timer_event[i] = -1;
   E->row_room = 8;
   E->samples.due = INFINITY; /* until they begin */
-  E->nobody = (Counts){.tx = -1, .room = STREAMS, .taken = E->nobodys};
   E->factor_piece = -1;
   E->parcel = slab(E, FEW * sizeof(Parcel *));
   E->buckets = FEW;
@@ -330,7 +329,7 @@ EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, 
   Page *page = &E->page[E->pages++];
   size_t steps = (size_t)E->head.steps * PAGE, slots = (size_t)E->head.slots * (E->head.shared_slots ? 1 : PAGE);
   if (E->pages * PAGE > E->demand_room) {
-    int64_t room = E->demand_room ? 2 * E->demand_room : PAGE;
+    int64_t room = (more_room(E, E->demand_room) + PAGE - 1) / PAGE * PAGE;
     RESERVE(E, E->demands, E->demand_room * E->head.steps, room * E->head.steps);
     E->demand_room = room;
   }

@@ -84,7 +84,7 @@ typedef struct {
   double share, rest_share, *quantile, *threshold;
   Source source;
 } Stream;
-typedef struct Counts { int64_t tx, base; int32_t at, room; struct Counts *next; int32_t *taken; } Counts; /* taken: of how many streams there is room for */
+typedef struct Counts { int64_t tx, base; int32_t at, room; struct Counts *next; uint16_t *taken; } Counts; /* taken: of how many streams there is room for */
 
 /* --- what is counted: simtx.metrics.ledger, stations ------------------------------------------------------------------------------------------ */
 
@@ -424,8 +424,9 @@ struct Engine {
   Generators generators;
   Stream stream[STREAMS];
   int32_t streams;
-  Counts **counts, *free_counts, nobody, scratch;
-  int32_t nobodys[STREAMS], scratched[STREAMS];
+  Counts **counts, *free_counts, scratch;
+  int64_t nobodys[STREAMS]; /* how many numbers of each stream were taken for no transaction */
+  uint16_t scratched[STREAMS];
   int32_t counts_used, counts_room;
   Transaction *tx;
   int64_t tx_room;
