@@ -29,7 +29,6 @@ SCOPES: list[tuple[Any, dict[str, Any]]] = [
     (PaxosCommit(), {"duplicates": 0}),
     (PaxosCommit(), {}),
     (Cornus(), {}),
-    (Cornus(), {"participants": 3, "duplicates": 0}),
     (TryConfirmCancel(), {"participants": 3}),
     (TryConfirmCancel(), {"participants": 3, "failures": 1}),
     (TryConfirmCancel(), {"messages": 2, "contention": True}),
