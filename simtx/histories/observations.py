@@ -17,8 +17,6 @@ from typing import Any
 from simtx.histories.findings import Findings, Step, show
 from simtx.histories.parsing import FAIL, INFO, OK, UNKNOWN, History
 
-_ABSENT = object()
-
 
 @dataclass(slots=True)
 class ListOrder:

@@ -42,7 +42,6 @@ from simtx.protocols.paxos_member import (
 from simtx.protocols.policies import Policies
 
 CANCEL_IDLE: Final = CancelTimer("idle")
-CANCEL_INQUIRY: Final = CancelTimer("inquiry")
 _REFUSED: Final = Branch("refused")
 _TOMBSTONE: Final = Branch(TOMBSTONE)
 _NEVER: Final = (TOMBSTONE, "refused")

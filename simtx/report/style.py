@@ -74,7 +74,6 @@ FORCED: Final = "#1A1A1A"
 FAULT: Final = "#B00020"
 GOOD: Final = "#00704E"
 REFUSED: Final = "#9A4A00"
-MUTED: Final = "#6E6E6E"
 IN_DOUBT: Final = "#F5C55A"
 
 _RC: Final[dict[str, Any]] = {

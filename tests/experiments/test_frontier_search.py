@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simtx.experiments.frontier import Axis, Frontier, Observed, Plan, State, search
-from simtx.experiments.frontier.crossing import crossings, search_axis
+from simtx.experiments.frontier.crossing import crossings
 from simtx.experiments.frontier.search import grid_of, winners
 from simtx.experiments.frontier.zones import UNDECIDED, Surfaces
 from tests.experiments.surfaces import World, island, wave
@@ -167,6 +167,11 @@ def _line(at: float) -> Any:
     return lambda points: points[:, 0] - at
 
 
+def _searched(world: World, plan: Plan) -> tuple[State, Surfaces]:
+    """The search on one axis, as that of a sweep."""
+    return search(world, dimensions=1, strategies=2, plan=plan, snap=lambda points: X.snap(points[:, 0])[:, None])
+
+
 @pytest.mark.parametrize(("trials", "least"), [(4, 3), pytest.param(24, 20, marks=pytest.mark.heavy)])
 def test_the_interval_of_a_crossing_covers_it_as_often_as_it_says(trials: int, least: int) -> None:
     """All but so many of them as a share of 0.95 leaves out, and two standard deviations more."""
@@ -174,7 +179,7 @@ def test_the_interval_of_a_crossing_covers_it_as_often_as_it_says(trials: int, l
     for seed in range(trials):
         at = float(np.random.default_rng(seed).uniform(0.15, 0.85))
         world = World(_line(at), noise=lambda points: 0.1 * (1 + 2 * points[:, 0]), seed=seed)
-        state, surfaces = search_axis(world, X, strategies=2, plan=Plan(250, 0.1))
+        state, surfaces = _searched(world, Plan(250, 0.1))
         found = crossings(state, surfaces, X, ("2pc", "saga"), 0.95)
         covered += any(one.low <= 50 * at <= one.high for one in found)
         widths += [(one.high - one.low) / 50 for one in found]
@@ -183,7 +188,7 @@ def test_the_interval_of_a_crossing_covers_it_as_often_as_it_says(trials: int, l
 
 
 def test_a_crossing_says_who_wins_below_and_above() -> None:
-    state, surfaces = search_axis(World(_line(0.4)), X, strategies=2, plan=Plan(250, 0.06))
+    state, surfaces = _searched(World(_line(0.4)), Plan(250, 0.06))
     found = Frontier((X,), ("2pc", "saga"), "latency_p99_ms", state, surfaces, target=0.06)
     (one,) = found.crossings
     assert (one.below, one.above) == ("2pc", "saga")
@@ -196,9 +201,7 @@ def test_a_crossing_says_who_wins_below_and_above() -> None:
 
 
 def test_two_crossings_are_two_and_none_is_none() -> None:
-    twice = search_axis(
-        World(lambda points: 2 * np.sin(2 * np.pi * points[:, 0]) + 0.8), X, strategies=2, plan=Plan(400, 0.06)
-    )
+    twice = _searched(World(lambda points: 2 * np.sin(2 * np.pi * points[:, 0]) + 0.8), Plan(400, 0.06))
     assert len(crossings(*twice, X, ("2pc", "saga"), 0.95)) == 2
-    never = search_axis(World(lambda points: 1 + points[:, 0]), X, strategies=2, plan=Plan(400, 0.06))
+    never = _searched(World(lambda points: 1 + points[:, 0]), Plan(400, 0.06))
     assert crossings(*never, X, ("2pc", "saga"), 0.95) == []

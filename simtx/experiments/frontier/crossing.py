@@ -11,7 +11,7 @@ curve through neighbouring points; it covers more often than it promises, if rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simtx.experiments.frontier.axes import Axis
-from simtx.experiments.frontier.gp import Floats
-from simtx.experiments.frontier.responses import Observed
-from simtx.experiments.frontier.search import Observe, Plan, State, search, winners
+from simtx.experiments.frontier.search import State, winners
 from simtx.experiments.frontier.zones import UNDECIDED, Surfaces
 
 FINE: Final = 2001
@@ -75,26 +73,3 @@ def crossings(state: State, surfaces: Surfaces, axis: Axis, names: Sequence[str]
 def _turn(leaders: NDArray[np.intp], first: int) -> int:
     """The place at which the lead goes over for good."""
     return int(np.flatnonzero(leaders == first)[-1])
-
-
-def search_axis(
-    observe: Observe,
-    axis: Axis,
-    *,
-    strategies: int,
-    plan: Plan,
-    better: str = "lower",
-    known: tuple[Floats, Sequence[Observed]] | None = None,
-    on_look: Callable[[State, Surfaces], None] | None = None,
-) -> tuple[State, Surfaces]:
-    """The search on one axis; `Plan.undecided` is the width of the interval, as a share of the axis, at which it stops."""
-    return search(
-        observe,
-        dimensions=1,
-        strategies=strategies,
-        plan=plan,
-        better=better,
-        known=known,
-        snap=lambda points: axis.snap(points[:, 0])[:, None],
-        on_look=on_look,
-    )
