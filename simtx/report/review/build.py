@@ -172,7 +172,10 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         ScenarioError: There is no such metric, threshold or cell, or no run is finished.
     """
     if not len(result.frame) or not result.metrics:
-        raise ScenarioError("no run of it is finished: there is nothing to report", "report")
+        other = ", or they were made by a simtx that describes the scenario otherwise: play the sweep again"
+        raise ScenarioError(
+            f"there is nothing to report: no run of it is finished{other if hasattr(result, 'cells') else ''}", "report"
+        )
     ranking(asked.by, "by")
     if asked.by not in result.metrics:
         raise unknown(asked.by, result.metrics)
