@@ -15,10 +15,15 @@ from simtx.engine.library import compile_library
 _PLAYS = """
 import random, sys
 sys.path.insert(0, {folder!r})
-from worlds import differs, some_scenario, some_strategy
+from worlds import differs, some_scenario, some_strategy, with_a_provider, with_impatient_clients
 for seed in range({seeds}):
     pick = random.Random(90_000 + seed)
-    found = differs(some_scenario(pick, transactions=60), some_strategy(pick))
+    scenario, strategy = some_scenario(pick, transactions=60), some_strategy(pick)
+    if seed % 3 == 1:
+        scenario = with_impatient_clients(pick, scenario)
+    if seed % 3 == 2 and strategy.name != "2pc":  # no provider can prepare
+        scenario = with_a_provider(pick, scenario)
+    found = differs(scenario, strategy)
     assert found == "" or found.startswith("not compiled"), (seed, found)
 """
 
