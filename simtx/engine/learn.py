@@ -14,46 +14,14 @@ from typing import Any, Final
 from simtx.engine import layout
 from simtx.engine.opaque import DIFFER, NUMBER, NotCompiled, OpaqueId, OpaqueTx, check_clean
 from simtx.metrics.guarantees import claim
-from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
-    Append,
-    CancelTimer,
-    Commit,
-    Decided,
-    Delivery,
-    Done,
-    Effect,
-    Event,
-    Execute,
-    Forget,
-    LogOnce,
-    Machine,
-    MarkOutbox,
-    Message,
-    Operation,
-    Plan,
-    Prepare,
-    Publish,
-    ReadOutbox,
-    Record,
-    Request,
-    Rollback,
-    SetTimer,
-    Strategy,
-    Suspect,
-    Timer,
-    Transact,
-)
-from simtx.protocols.contract import slots_of
+from simtx.protocols import contract as c
 from simtx.protocols.extras import extras
 from simtx.protocols.relay import FULL, PART, RELAY_TX, Courier, Poller, Relay, Tell
 from simtx.protocols.subjects import aims_at
 
 OUTCOMES: Final = ("", "committed", "aborted", "accepted")
-_OF_POLLERS: Final[tuple[type, ...]] = (Tell, Alert, SetTimer, CancelTimer, ReadOutbox)
-_OF_COURIERS: Final[tuple[type, ...]] = (Tell, Alert, Publish, MarkOutbox, Forget)
+_OF_POLLERS: Final[tuple[type, ...]] = (Tell, c.Alert, c.SetTimer, c.CancelTimer, c.ReadOutbox)
+_OF_COURIERS: Final[tuple[type, ...]] = (Tell, c.Alert, c.Publish, c.MarkOutbox, c.Forget)
 _KINDS: Final = ("add", "set", "read", "refuse")
 _MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never will
 _MOST_CELLS: Final = 50_000_000
@@ -98,10 +66,10 @@ class Learner:
         self,
         library: ctypes.CDLL,
         engine: int,
-        strategy: Strategy,
+        strategy: c.Strategy,
         nodes: Sequence[str],
         stores: Sequence[str],
-        plans: Callable[[Any], Sequence[Plan]],
+        plans: Callable[[Any], Sequence[c.Plan]],
         slots: Slots,
         places: Sequence[str],
         aims: Sequence[str] = (),
@@ -117,25 +85,25 @@ class Learner:
         self._ids = [OpaqueId(NUMBER + 1 + number) for number in range(layout.IDS + 1)]
         self._held: list[int] = []  # ids that a machine holds, by state
         self._states: dict[Hashable, int] = {}
-        self._machines: list[Machine] = []
-        self._events: dict[Event, int] = {}
-        self._event_objects: list[Event] = []
+        self._machines: list[c.Machine] = []
+        self._events: dict[c.Event, int] = {}
+        self._event_objects: list[c.Event] = []
         self._kinds: dict[str, int] = {}
         self._values: dict[Any, int] = {None: 0}
         self._rows: dict[tuple[str, Hashable], int] = {}
-        self._templates: dict[tuple[str, Effect], int] = {}
+        self._templates: dict[tuple[str, c.Effect], int] = {}
         self._asked: dict[tuple[str, str], int] = {}  # requests to the vote store: tag and voter
         self._votes: list[str] = []
         self._tags: list[str] = []
         self._nodes = list(nodes)
-        self._records: dict[Record, int] = {}
+        self._records: dict[c.Record, int] = {}
         self._recoveries: dict[tuple[int, tuple[int, ...]], int] = {}
         self._programs: dict[tuple[tuple[int, ...], ...], tuple[int, int]] = {}
         self._numbers: dict[float, int] = {}
         self.pairs: list[tuple[int, int, int]] = []
         self._outcomes: list[_Outcome | None] = []  # of each pair; None for a recovery
-        self._effects: list[list[Effect]] = []  # of each pair
-        self._followed: dict[tuple[int, str, type], tuple[int, Machine]] = {}
+        self._effects: list[list[c.Effect]] = []  # of each pair
+        self._followed: dict[tuple[int, str, type], tuple[int, c.Machine]] = {}
         self._relays: dict[str, Relay] = {}
         self._couriers: dict[tuple[int, int], int] = {}
         self._clean: dict[int, object] = {}
@@ -146,7 +114,7 @@ class Learner:
         self._canonical = plans(self.tx)  # keeps the opaque values alive that `slots` tells apart
         self._initial = {name: self._state(strategy.machine(name, self.tx))[0] for name in nodes}
         self._begin()
-        self.requests = [self._event(Request(self.tx, plan)) for plan in self._canonical]
+        self.requests = [self._event(c.Request(self.tx, plan)) for plan in self._canonical]
 
     def _begin(self) -> None:
         for name, state in self._initial.items():
@@ -186,20 +154,20 @@ class Learner:
     def duplicate(self, template: int, value: int) -> int:
         """The event that a local transaction is a duplicate with this value of its row."""
         names = {number: name for name, number in self._values.items()}
-        event = self._event(Done(self._tags[template], "duplicate", names[value]))
+        event = self._event(c.Done(self._tags[template], "duplicate", names[value]))
         self._library.engine_on_duplicate(self._engine, template, value, event)
         return event
 
     def delivery(self, message: int, which: int) -> int:
         """The event that a message is delivered: with the id of one that the machine holds, or with another one."""
         inside = self._event_objects[message]
-        assert isinstance(inside, Message)  # noqa: S101 - C delivers what was published
-        return self._event(Delivery(inside, self._ids[which]))
+        assert isinstance(inside, c.Message)  # noqa: S101 - C delivers what was published
+        return self._event(c.Delivery(inside, self._ids[which]))
 
     def vote(self, request: int, vote: int) -> int:
         """The event that the vote store answers a request with this vote, from 1 on."""
         tag, voter = list(self._asked)[request]
-        return self._event(Done(tag, "done", (voter, self._votes[vote - 1])))
+        return self._event(c.Done(tag, "done", (voter, self._votes[vote - 1])))
 
     def learn(self, state: int, event: int) -> int:
         """The transition of a pair that was not met before.
@@ -301,14 +269,14 @@ class Learner:
             self._followed[place] = following, machine
         return 0
 
-    def _plainly_same(self, machine: Machine, effects: list[Effect], transition: int, outcome: _Outcome) -> bool:
+    def _plainly_same(self, machine: c.Machine, effects: list[c.Effect], transition: int, outcome: _Outcome) -> bool:
         """Whether effects and fields are those that were learned, as they are most of the time; False: it takes a closer look."""
         known = self._machines[outcome[1]]
         if outcome[2] or type(machine) is not type(known):
             return False
         try:
             return effects == self._effects[transition] and all(
-                getattr(machine, name) == getattr(known, name) for name in slots_of(type(machine))
+                getattr(machine, name) == getattr(known, name) for name in c.slots_of(type(machine))
             )
         except NotCompiled:  # two opaque values that are not one
             return False
@@ -336,8 +304,8 @@ class Learner:
         """The state of a relay's poller before it starts, and the events that a relay causes itself: start, wake, go, idle, full, part."""
         self._relays[relay.node] = relay
         state, _ = self._state(relay.poller)
-        own: list[Event] = [Timer("start"), Timer("wake"), Timer("go"), Timer("idle")]
-        own += [Done("rows", "done", FULL), Done("rows", "done", PART)]
+        own: list[c.Event] = [c.Timer("start"), c.Timer("wake"), c.Timer("go"), c.Timer("idle")]
+        own += [c.Done("rows", "done", FULL), c.Done("rows", "done", PART)]
         return state, [self._event(one) for one in own]
 
     def courier(self, node: int, message: int) -> int:
@@ -345,12 +313,12 @@ class Learner:
         known = self._couriers.get((node, message))
         if known is None:
             inside, relay = self._event_objects[message], self._relays[self._nodes[node]]
-            assert isinstance(inside, Message)  # noqa: S101 - C reads rows of outboxes
+            assert isinstance(inside, c.Message)  # noqa: S101 - C reads rows of outboxes
             made = relay.courier_type(relay.node, (self._ids[0], inside))
             known = self._couriers[node, message] = self._state(made)[0]
         return known
 
-    def _compiled(self, machine: Machine, effects: Sequence[Effect | Tell]) -> tuple[int, int]:
+    def _compiled(self, machine: c.Machine, effects: Sequence[c.Effect | Tell]) -> tuple[int, int]:
         """Where the compiled program is of what a machine has just asked for."""
         if not isinstance(machine, Poller | Courier):
             return self._program(machine.node, effects)
@@ -360,20 +328,22 @@ class Learner:
         for effect, kind in zip(effects, kinds, strict=True):
             if kind not in allowed:
                 raise NotCompiled(f"a {machine.role} asks for {kind.__name__}")
-            if isinstance(effect, SetTimer) and (machine.state, effect.kind) not in timers:
+            if isinstance(effect, c.SetTimer) and (machine.state, effect.kind) not in timers:
                 raise NotCompiled(f"a relay has no row for the timer '{effect.kind}' of its poller")
             batch = machine.batch if isinstance(machine, Poller) else -1
-            if isinstance(effect, ReadOutbox) and (effect.tag, effect.limit) != ("rows", batch):
+            if isinstance(effect, c.ReadOutbox) and (effect.tag, effect.limit) != ("rows", batch):
                 raise NotCompiled("a poller reads otherwise than it says")
-        if MarkOutbox in kinds and (Forget not in kinds or kinds.count(MarkOutbox) > 1):
+        if c.MarkOutbox in kinds and (c.Forget not in kinds or kinds.count(c.MarkOutbox) > 1):
             raise NotCompiled("a courier goes on after its row is marked")
         return self._program(machine.node, effects, machine.message if isinstance(machine, Courier) else None)
 
-    def _record(self, record: Record) -> int:
+    def _record(self, record: c.Record) -> int:
         check_clean(record, self._clean)
         return self._records.setdefault(record, len(self._records))
 
-    def _program(self, node: str, effects: Sequence[Effect | Tell], about: Message | None = None) -> tuple[int, int]:
+    def _program(
+        self, node: str, effects: Sequence[c.Effect | Tell], about: c.Message | None = None
+    ) -> tuple[int, int]:
         """Where the compiled program of these effects begins and ends; of a courier, with the message of its row."""
         code = tuple((*self._effect(node, effect), self._aimed(effect, about)) for effect in effects)
         place = self._programs.get(code)
@@ -385,7 +355,7 @@ class Learner:
             place = self._programs[code] = (start, start + len(code))
         return place
 
-    def _aimed(self, effect: Effect | Tell, row: Message | None) -> int:
+    def _aimed(self, effect: c.Effect | Tell, row: c.Message | None) -> int:
         """Which aimed crashes may mean an effect, one bit each."""
         if isinstance(effect, Tell):
             return 0
@@ -396,7 +366,7 @@ class Learner:
 
     # --- interning ----------------------------------------------------------------------------------------------------------------
 
-    def _state(self, machine: Machine) -> tuple[int, list[int]]:
+    def _state(self, machine: c.Machine) -> tuple[int, list[int]]:
         """Number of a machine's state, and for each id that it holds, which of those before it is.
 
         Ids are numbered in the order in which they stand in the machine's fields, so that states which differ in them alone are one.
@@ -408,7 +378,7 @@ class Learner:
             raise NotCompiled(f"a machine holds the ids of more than {layout.IDS} deliveries")
         if sources != list(range(len(sources))):
             names = {id(self._ids[source]): self._ids[place] for place, source in enumerate(sources)}
-            for name in slots_of(type(machine)):
+            for name in c.slots_of(type(machine)):
                 setattr(machine, name, _renamed(getattr(machine, name), names))
             key = (machine.node, machine.key())
         known = self._states.get(key)
@@ -422,12 +392,12 @@ class Learner:
             return number, sources
         return known, sources
 
-    def _event(self, event: Event) -> int:
+    def _event(self, event: c.Event) -> int:
         known = self._events.get(event)
         if known is None:
             check_clean(event, self._clean)
             to, sender = (
-                (self._node(event.to), self._index.get(event.sender, -1)) if type(event) is Message else (-1, -1)
+                (self._node(event.to), self._index.get(event.sender, -1)) if type(event) is c.Message else (-1, -1)
             )
             known = self._events[event] = self._library.engine_event(self._engine, to, sender)
             self._event_objects.append(event)
@@ -446,7 +416,7 @@ class Learner:
             if known == layout.TIMERS:
                 raise NotCompiled(f"its machines have more than {layout.TIMERS} kinds of timers")
             self._kinds[kind] = known
-            self._library.engine_timer(self._engine, known, self._event(Timer(kind)))
+            self._library.engine_timer(self._engine, known, self._event(c.Timer(kind)))
         return known
 
     def value(self, value: Any) -> int:
@@ -479,61 +449,63 @@ class Learner:
 
     # --- effects ------------------------------------------------------------------------------------------------------------------
 
-    def _effect(self, node: str, effect: Effect | Tell) -> tuple[int, int, int, int]:
+    def _effect(self, node: str, effect: c.Effect | Tell) -> tuple[int, int, int, int]:
         kind = type(effect)
         if isinstance(effect, Tell):
-            return layout.TELL, self._event(Timer(effect.kind)), 0, 0
-        if isinstance(effect, ReadOutbox):
+            return layout.TELL, self._event(c.Timer(effect.kind)), 0, 0
+        if isinstance(effect, c.ReadOutbox):
             return layout.READ, effect.limit, int(effect.below_horizon), 0
-        if isinstance(effect, MarkOutbox):
+        if isinstance(effect, c.MarkOutbox):
             if len(effect.ids) != 1 or effect.ids[0] is not self._ids[0]:
                 raise NotCompiled("a courier marks another row than its own")
             return layout.MARK, 0, 0, 0
-        if isinstance(effect, Message):
+        if isinstance(effect, c.Message):
             if effect.tx is not self.tx:
                 raise NotCompiled("a machine sends a message of another transaction")
             return layout.SEND, self._event(effect), 0, 0
-        if isinstance(effect, Append):
+        if isinstance(effect, c.Append):
             return layout.APPEND, int(effect.forced), self._record(effect.record), 0
-        if isinstance(effect, SetTimer):
+        if isinstance(effect, c.SetTimer):
             return layout.SET_TIMER, self._timer(effect.kind), self._number(effect.delay), self._number(effect.jitter)
-        if isinstance(effect, CancelTimer):
+        if isinstance(effect, c.CancelTimer):
             return layout.CANCEL_TIMER, self._timer(effect.kind), 0, 0
-        if isinstance(effect, Transact | Execute | Prepare):
+        if isinstance(effect, c.Transact | c.Execute | c.Prepare):
             return layout.WORK, self._template(node, effect), 0, 0
-        if isinstance(effect, Publish):
+        if isinstance(effect, c.Publish):
             if not self._strategy.uses_broker:
                 raise NotCompiled("a machine publishes, but its strategy says that it uses no broker")
             if effect.message.tx is not self.tx:
                 raise NotCompiled("a machine publishes a message of another transaction")
-            done, failed = self._event(Done(effect.tag, "done")), self._event(Done(effect.tag, "failed"))
+            done, failed = self._event(c.Done(effect.tag, "done")), self._event(c.Done(effect.tag, "failed"))
             return layout.PUBLISH, self._event(effect.message), done, failed
-        if isinstance(effect, LogOnce):
+        if isinstance(effect, c.LogOnce):
             return layout.LOG, *self._request(effect)
-        if isinstance(effect, Acknowledge):
+        if isinstance(effect, c.Acknowledge):
             which = next((number for number, one in enumerate(self._ids) if one is effect.id), -1)
             if which < 0:
                 raise NotCompiled("a machine acknowledges what was not delivered to it")
             return layout.ACKNOWLEDGE, which, 0, 0
-        if isinstance(effect, Forget):
+        if isinstance(effect, c.Forget):
             return layout.FORGET, 0, 0, 0
-        if isinstance(effect, Commit | Rollback):
+        if isinstance(effect, c.Commit | c.Rollback):
             if node not in self._stores:
                 raise NotCompiled(f"a machine ends a branch on {node}, which has no store")
             return (
-                (layout.COMMIT, 0, 0, 0) if isinstance(effect, Commit) else (layout.ROLLBACK, int(effect.forced), 0, 0)
+                (layout.COMMIT, 0, 0, 0)
+                if isinstance(effect, c.Commit)
+                else (layout.ROLLBACK, int(effect.forced), 0, 0)
             )
-        if isinstance(effect, Answer):
+        if isinstance(effect, c.Answer):
             return layout.ANSWER, OUTCOMES.index(effect.outcome), 0, 0
-        if isinstance(effect, Decided):
+        if isinstance(effect, c.Decided):
             return layout.DECIDED, int(effect.outcome == "committed"), 0, 0
-        if isinstance(effect, Suspect):
+        if isinstance(effect, c.Suspect):
             return layout.SUSPECT, self._index.get(effect.node, -1), 0, 0
-        if isinstance(effect, Alert):
+        if isinstance(effect, c.Alert):
             return layout.ALERT, int(effect.stuck), 0, 0
         raise NotCompiled(f"the effect {kind.__name__} is not compiled")
 
-    def _request(self, effect: LogOnce) -> tuple[int, int, int]:
+    def _request(self, effect: c.LogOnce) -> tuple[int, int, int]:
         """A request to the vote store: its number, the vote's, and the voter's."""
         if not extras(self._strategy).uses_vote_store:
             raise NotCompiled("a machine votes in a store, but its strategy says that it uses none")
@@ -546,28 +518,28 @@ class Learner:
             raise NotCompiled("its machines ask the vote store for too many things")
         return request, 1 + self._votes.index(effect.vote), self._index[effect.voter]
 
-    def _template(self, node: str, effect: Transact | Execute | Prepare) -> int:
+    def _template(self, node: str, effect: c.Transact | c.Execute | c.Prepare) -> int:
         known = self._templates.get((node, effect))
         if known is not None:
             return known
         if node not in self._stores:
             raise NotCompiled(f"a machine runs a local transaction on {node}, which has no store")
         row = layout.Template()
-        row.type = (Transact, Execute, Prepare).index(type(effect))
+        row.type = (c.Transact, c.Execute, c.Prepare).index(type(effect))
         row.node = self._index[node]
         row.key = row.undoes = -1
-        if isinstance(effect, Transact):
+        if isinstance(effect, c.Transact):
             self._transact(node, effect, row)
-        elif isinstance(effect, Prepare):
+        elif isinstance(effect, c.Prepare):
             row.key = self._row(node, effect.key)
             row.record = self._record(effect.record)
         if len(effect.steps) > layout.STEPS or any(not 0 <= step < layout.STEPS for step in effect.steps):
             raise NotCompiled(f"it has more than {layout.STEPS} steps")
         row.steps = len(effect.steps)
         row.step[: len(effect.steps)] = list(effect.steps)
-        row.on_done = self._event(Done(effect.tag, "done"))
-        row.on_refused = self._event(Done(effect.tag, "refused"))
-        row.on_failed = self._event(Done(effect.tag, "failed"))
+        row.on_done = self._event(c.Done(effect.tag, "done"))
+        row.on_refused = self._event(c.Done(effect.tag, "refused"))
+        row.on_failed = self._event(c.Done(effect.tag, "failed"))
         row.count = len(effect.operations)
         for position, operation in enumerate(effect.operations):
             at = self._operation(node, operation)
@@ -577,7 +549,7 @@ class Learner:
         self._tags.append(effect.tag)
         return number
 
-    def _transact(self, node: str, effect: Transact, row: Any) -> None:
+    def _transact(self, node: str, effect: c.Transact, row: Any) -> None:
         row.serial = int(effect.serial_outbox) * (2 if effect.outbox_rows() else 1)
         if effect.outbox_rows() > layout.OUTGOING:
             raise NotCompiled(f"a local transaction writes more than {layout.OUTGOING} outbox rows")
@@ -601,7 +573,7 @@ class Learner:
         row.refused = self.value(effect.refused.value) if effect.refused is not None else 0
         row.compensation = int(effect.compensation)
 
-    def _operation(self, node: str, operation: Operation) -> int:
+    def _operation(self, node: str, operation: c.Operation) -> int:
         low, high = operation.low, operation.high
         key = amount = -1
         if operation.kind != "refuse":
@@ -660,7 +632,7 @@ def _collect(value: Any, ids: Sequence[OpaqueId], found: list[int]) -> None:
     elif isinstance(value, tuple | list):
         for item in value:
             _collect(item, ids, found)
-    elif kind is Delivery:
+    elif kind is c.Delivery:
         _collect(value.id, ids, found)
 
 
@@ -669,8 +641,8 @@ def _renamed(value: Any, names: Mapping[int, OpaqueId]) -> Any:
     kind = type(value)
     if kind is OpaqueId:
         return names[id(value)]
-    if kind is Delivery:
-        return Delivery(value.message, names[id(value.id)])
+    if kind is c.Delivery:
+        return c.Delivery(value.message, names[id(value.id)])
     if kind is tuple or kind is list:
         return kind(_renamed(item, names) for item in value)
     return value
