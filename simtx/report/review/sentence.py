@@ -480,7 +480,7 @@ def of_sweep(
     ]
     sure = f"{100 * confidence:g} % for the statements of all cells together"
     sure += f"{_fewest(each)}{_thin(sweep, metric)}{_untested(scenarios, each[0]) if each else ''}"
-    kept = f" of those {_kept(limits)}" if limits else ""
+    kept = f", among strategies {_kept(limits)}" if limits else ""
     reasons = [_cell_words(counts, open_cells, nobody, cells)]
     if turned_away:
         reasons.append(
