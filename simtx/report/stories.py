@@ -268,7 +268,7 @@ def _head(figure: Figure, telling: Any) -> None:
 def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> None:
     """One case: a column of its timeline, with its faults; what is left in the end stands at the end of the line."""
     theme, small = style.theme(), style.size(style.SMALL)
-    if column.startswith(_WAITING):
+    if column.startswith(_WAITING) and column not in run.timeline:  # that of a consumer group is there
         _waits(ax, run, column.removeprefix(_WAITING), label, look)
         return
     samples = run.timeline

@@ -113,7 +113,7 @@ def test_a_case_can_be_played_by_the_command_of_its_run() -> None:
     assert "broker-outage" in command
 
 
-@pytest.mark.parametrize("name", ["coordinator-dies", "retry-storm"])
+@pytest.mark.parametrize("name", ["coordinator-dies", "retry-storm", "zombie-consumer"])
 def test_the_picture_has_a_panel_a_case_and_shades_the_fault(name: str) -> None:
     told = simtx.story(name).run()
     figure = told.plot()

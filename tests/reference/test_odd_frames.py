@@ -97,8 +97,8 @@ def test_a_request_that_no_client_has_is_refused(tx: Any, plan: Any) -> None:
 def test_a_request_of_the_run_is_let_in() -> None:
     one = service()
     one.on_request({"tx": 3, "plan": encode(PLAN), "origin": 10**30})
-    (request, origin), _ = one.node.request.call_args  # type: ignore[attr-defined]
-    assert (request.plan, origin) == (PLAN, None)
+    (request, origin, deadline), _ = one.node.request.call_args  # type: ignore[attr-defined]
+    assert (request.plan, origin, deadline) == (PLAN, None, None)
 
 
 @pytest.mark.parametrize(
