@@ -245,12 +245,15 @@ def headed(figure: Any, title: str, said: str) -> None:
 
 
 def _room(ax: Axes, left: float) -> float:
-    """Points that a title may be wide: to the edge of a figure of ours, as wide as the axes in a figure of the caller's."""
+    """Points that a title may be wide: to the edge of a figure of ours or of its column, as wide as the axes in a figure of the caller's."""
     figure = ax.get_figure(root=True)
     assert figure is not None  # noqa: S101 - axes have a figure
     inches = figure.get_figwidth()
     if ax.get_gid() == OWN:
         return max(150.0, 72 * inches - left - 12)
+    spec = ax.get_subplotspec()
+    if ax.get_gid() == PANEL and spec is not None:
+        return max(150.0, 72 * inches * len(spec.colspan) / spec.get_gridspec().ncols - left - 12)
     return 72 * inches * float(ax.get_position().width) * 0.9
 
 
@@ -300,6 +303,7 @@ def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> 
     shown = [short(label, (0.4 if len(labels) > 1 else 0.8) * room, small) for label in labels]
     columns = max(1, min(4, int(room // (max(width(label, small) for label in shown) + 52))))
     lines = -(-len(shown) // columns)
+    columns = -(-len(shown) // lines)  # four names in two lines of two, and not of three and one
     figure.set_figheight(figure.get_figheight() + max(0, lines - 1) * 1.7 * small / 72)
     figure.legend(handles, shown, loc="outside lower center", ncols=columns)
 
