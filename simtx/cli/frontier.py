@@ -15,7 +15,12 @@ def frontier(
     experiment: Annotated[Path, typer.Argument(help="The path of a TOML file, as for 'simtx sweep'.")],
     x: Annotated[str, typer.Option("--x", help="A parameter of the experiment; the map goes over all of its values.")],
     y: Annotated[str | None, typer.Option("--y", help="Another one; without it, the flip point on --x.")] = None,
-    metric: Annotated[str, typer.Option(help="What the strategies are compared by.")] = "latency_p99_ms",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What the strategies are compared by; default: latency_p99_ms, or decision_p99_ms if their answers promise different things."
+        ),
+    ] = None,
     between: Annotated[
         str | None, typer.Option(help="Two or more strategies of the experiment, as in '2pc,saga'; default: all.")
     ] = None,
@@ -43,14 +48,16 @@ def frontier(
 
     import simtx
     from simtx.cli.common import changed, engine_named, go_on, knowing, print_json, save_picture, writing
+    from simtx.experiments.said import usual_metric
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.kept import FRONTIER
     from simtx.experiments.work import check_metric
     from simtx.metrics.figures import ranking
+    from simtx.protocols.registry import strategy
 
-    ranking(metric)
+    if metric is not None:
+        ranking(metric)
     chosen = load_experiment(experiment, changed(change or ()))
-    check_metric(metric, chosen.scenario, "--metric")
     share, held = _share(undecided), changed(at or (), "--at", "rtt=5ms")
     arguments: dict[str, Any] = {**chosen.arguments, "name": f"{chosen.arguments['name']}{FRONTIER}"}
     arguments["replications"] = replications or arguments["replications"]
@@ -58,6 +65,8 @@ def frontier(
     options: dict[str, Any] = {"workers": workers, "progress": False if json else None, "engine": engine_named(engine)}
     if between is not None:
         arguments["strategies"] = _named(between, arguments["strategies"])
+    metric = metric or usual_metric(strategy(one).promise for one in arguments["strategies"])
+    check_metric(metric, chosen.scenario, "--metric")
     if not isinstance(arguments["over"], Path):  # of a table only the sweep knows the columns
         _check_axes((x, y), list(arguments["over"]))
     heard = knowing([metric], len(arguments["strategies"]))

@@ -13,7 +13,12 @@ from simtx.cli.common import ChangeOption, EngineOption, JsonOption, ScenarioArg
 def sensitivity(
     scenario: ScenarioArgument,
     strategies: Annotated[list[str], typer.Argument(help="One strategy, or two that are compared.")],
-    metric: Annotated[str, typer.Option(help="The figure that is looked at.")] = "latency_p99_ms",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="The figure that is looked at; default: latency_p99_ms, or decision_p99_ms if answers of two strategies promise different things."
+        ),
+    ] = None,
     factor: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,11 +44,14 @@ def sensitivity(
 
     from simtx.cli.common import changed, engine_named, go_on, knowing, load, print_json, save_picture, writing
     from simtx.errors import ScenarioError
+    from simtx.experiments.said import usual_metric
     from simtx.experiments.sensitivity import sensitivity as study
+    from simtx.protocols.registry import strategy
 
     chosen = load(scenario, change or ())
     wanted: Any = method
     player = engine_named(engine)
+    metric = metric or usual_metric(strategy(one).promise for one in strategies)
     factors = changed(factor, "--factor", "workload.rate=20%") if factor else None
     try:
         found = study(

@@ -48,6 +48,7 @@ def sweep(
     """
     import simtx
     from simtx.cli.common import changed, engine_named, knowing, print_json, warn, writing
+    from simtx.experiments.said import usual_metric
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.runner import INTERRUPTED
     from simtx.experiments.work import check_metric
@@ -66,8 +67,7 @@ def sweep(
         "progress": False if json else None,
         "engine": engine_named(engine),
     }
-    promises = {strategy(one).promise for one in arguments["strategies"]}
-    metrics = metric or ["latency_p99_ms" if len(promises) == 1 else "decision_p99_ms"]  # like with like
+    metrics = metric or [usual_metric(strategy(one).promise for one in arguments["strategies"])]
     for one in metrics:
         ranking(one, "--metric")
         check_metric(one, chosen.scenario, "--metric")

@@ -19,10 +19,12 @@ from simtx.experiments import said
 from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
+from simtx.experiments.pairs import much_less
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
 from simtx.experiments.work import Outcome, Parcel, check_metric, failed, play, prepare, version
+from simtx.metrics.figures import COMMITTED
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.guarantees import GUARANTEE, VIOLATED
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
@@ -483,6 +485,21 @@ class Comparison(Reported):
         ours, theirs = (self._by_replication(name, metric) for name in (strategy, baseline))
         common = [number for number in ours if number in theirs]
         return [ours[number] for number in common], [theirs[number] for number in common]
+
+    def committing_less(self, among: Sequence[str] | None = None, confidence: float = 0.95) -> dict[str, str]:
+        """Who surely commits less than another strategy, by more than 5 points, and the one that commits the most: what is aborted early also ends early.
+
+        Args:
+            among: Labels; None: all.
+            confidence: Of each comparison of two, from 0 to 1.
+        """
+        if COMMITTED not in self.metrics:
+            return {}
+        shares = {name: self._by_replication(name, COMMITTED) for name in (self.strategies if among is None else among)}
+        return much_less(
+            {name: {i: v for i, v in one.items() if not math.isnan(v)} for name, one in shares.items()},
+            check_confidence(confidence),
+        )
 
     def _by_replication(self, strategy: str, metric: str) -> dict[int, float]:
         values = self._column(strategy, metric)

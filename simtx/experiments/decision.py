@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from simtx.experiments.pairs import Pair, compared
 from simtx.experiments.stopping import Best, Better, better_of, per_comparison
 from simtx.experiments.thresholds import Threshold, Where, thresholds
 from simtx.metrics.censored import instead, left_out
-from simtx.metrics.figures import COMMITTED, MUCH_LESS, ranking
+from simtx.metrics.figures import COMMITTED, of_all, of_committed, ranking
 from simtx.metrics.intervals import Interval, check_confidence, kind_of
 from simtx.metrics.timeouts import marked, timeouts
 from simtx.views import view
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 BEST, MAYBE, WORSE, OUT, UNKNOWN = "best", "may be the best", "worse", "not admissible", "not known"
-_OF_ALL: Final = ("latency_", "decision_", "settle_", "window_")
-"""Times of all transactions, also of those that were aborted, unless they are ``committed`` ones."""
 
 
 @dataclass(slots=True)
@@ -149,6 +147,9 @@ class Compared(Protocol):
 
     def pairs(self, strategy: str, baseline: str, metric: str) -> tuple[list[float], list[float]]:
         """Values in the replications that both have finished."""
+
+    def committing_less(self, among: Sequence[str] | None = None, confidence: float = 0.95) -> dict[str, str]:
+        """Who surely commits much less than another strategy, and the one that commits the most."""
 
 
 def decide(
@@ -374,22 +375,18 @@ def _means(decision: Decision, comparison: Compared) -> None:
 def _aborts(decision: Decision, comparison: Compared, limits: Sequence[Threshold]) -> None:
     """Who aborts much more than others ends most transactions early: by times of all of them it may well be the fastest, and be of no use.
 
-    Refusals by the business are the same under all strategies, so that a difference in what commits comes from timeouts, locks and faults. A threshold of
-    what commits has said already how much is enough.
+    A threshold of what commits has said already how much is enough.
     """
     named, metric = decision.strategy, decision.metric
-    if named is None or not metric.startswith(_OF_ALL) or "_committed_" in metric:
-        return
-    if COMMITTED not in comparison.metrics or {one.metric for one in limits} & {COMMITTED, "goodput_per_s"}:
+    if named is None or not of_all(metric) or {one.metric for one in limits} & {COMMITTED, "goodput_per_s"}:
         return
     alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
-    more = [name for name in alive if name != named and _commits_less(comparison, named, name, decision.confidence)]
-    if not more:
+    most = comparison.committing_less(alive, decision.confidence).get(named)
+    if most is None:
         return
-    most = max(more, key=lambda name: comparison.interval(name, COMMITTED).mean)
     shares = [f"{100 * comparison.interval(name, COMMITTED).mean:.3g} %" for name in (named, most)]
-    moment, _, level = metric.partition("_")
-    also = f"ask for '{moment}_committed_{level}', or " if f"{moment}_committed_{level}" in comparison.metrics else ""
+    committed = of_committed(metric, comparison.metrics)
+    also = f"ask for '{committed}', or " if committed else ""
     decision.notes.insert(
         0,
         f"{named} commits {shares[0]} of the transactions, and {most} {shares[1]}: what is aborted early also ends early, so that times of all "
@@ -397,12 +394,6 @@ def _aborts(decision: Decision, comparison: Compared, limits: Sequence[Threshold
     )
     decision.strategy, decision.supported, decision.more, decision.aborting = None, False, 0.0, named
     decision.ranking.loc[alive, "standing"] = UNKNOWN
-
-
-def _commits_less(comparison: Compared, one: str, other: str, confidence: float) -> bool:
-    """Whether the runs show that a strategy commits less than another one, by more than `MUCH_LESS`."""
-    ours, theirs = comparison.pairs(one, other, COMMITTED)
-    return bool(ours) and compared(ours, theirs, kind_of(COMMITTED), 1 - confidence).effect.high < -MUCH_LESS
 
 
 def _settings(decision: Decision, comparison: Compared) -> None:

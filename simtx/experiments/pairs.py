@@ -8,14 +8,16 @@ replications and infinite in more of them than the other is not told from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 import numpy as np
 from scipy import special
 
-from simtx.metrics.intervals import Floats, Interval, Kind, bounds, log_ratios
+from simtx.metrics.figures import COMMITTED, MUCH_LESS
+from simtx.metrics.intervals import Floats, Interval, Kind, bounds, kind_of, log_ratios
 
 HOPELESS: Final = 100_000
 """More replications than this are none that anybody would make."""
@@ -80,6 +82,31 @@ def compared(ours: Sequence[float], theirs: Sequence[float], kind: Kind, alpha: 
             mean, low, high = (float(np.exp(end)) for end in effect[:3])
         effect = effect._replace(mean=mean, low=low, high=high)
     return Pair(effect, as_ratio, lower, wins, losses, more)
+
+
+def much_less(shares: Mapping[str, Mapping[int, float]], confidence: float = 0.95) -> dict[str, str]:
+    """Who surely commits less than another strategy, by more than `MUCH_LESS`: times of all transactions do not rank it.
+
+    Refusals by the business are the same under all strategies, so that such a difference comes from timeouts, locks and faults.
+
+    Args:
+        shares: The share that is committed by name of the strategy and number of the replication; without replications that have none.
+        confidence: Of each comparison of two.
+
+    Returns:
+        By the name of each who does, the one that commits the most.
+    """
+    found = {}
+    for name, ours in shares.items():
+        more = []
+        for other, theirs in shares.items():
+            both = sorted(ours.keys() & theirs.keys())
+            pair = compared([ours[i] for i in both], [theirs[i] for i in both], kind_of(COMMITTED), 1 - confidence)
+            if pair.effect.high < -MUCH_LESS:
+                more.append(other)
+        if more:
+            found[name] = max(more, key=lambda one: fmean(shares[one].values()))
+    return found
 
 
 def _effect(values: Floats, alpha: float) -> Interval:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from simtx.metrics.figures import COMMITTED, of_committed
 from simtx.metrics.laws import Finding
 
 FEW: Final = 10
@@ -28,6 +29,29 @@ def unlike(metric: str, promises: Mapping[str, str]) -> str:
     return (
         f"times until the answer are not like with like: an answer means {told}; "
         f"ask for 'decision_{metric.removeprefix('latency_')}', or compare strategies of one promise"
+    )
+
+
+def usual_metric(promises: Iterable[str]) -> str:
+    """What strategies are compared by unless something else is asked for: the time until the answer, or until the outcome if answers promise different things."""
+    return "latency_p99_ms" if len(set(promises)) < 2 else "decision_p99_ms"
+
+
+def early(metric: str, less: Mapping[str, str], where: str, known: Sequence[str]) -> str:
+    """Why a time of all transactions does not rank those who commit much less than another strategy; empty if nobody does.
+
+    Args:
+        metric: Its name.
+        less: Who does, and the one that commits the most.
+        where: Where, such as ``at 3 sites``.
+        known: Names of all metrics.
+    """
+    if not less:
+        return ""
+    committed = of_committed(metric, known)
+    told = "; ".join(f"{name} commits much less than {most}" for name, most in less.items())
+    return f"{metric} ranks nobody {where}: {told}, and what is aborted early also ends early; " + (
+        f"ask for '{committed}'" if committed else f"look at '{COMMITTED}' first"
     )
 
 

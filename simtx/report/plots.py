@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.text import Annotation
 
-from simtx.metrics.figures import COMMITTED, MUCH_LESS
+from simtx.metrics.figures import COMMITTED
 from simtx.metrics.timeouts import marked, timeouts
 from simtx.report import style
 from simtx.report.axes import logarithmic as _logarithmic
@@ -452,21 +452,11 @@ def _best_trade(comparison: Comparison) -> str:
 
 def _commits_less(comparison: Comparison) -> str:
     """Who commits much less than another one, as far as the runs show it: before that, times say little."""
-    if COMMITTED not in comparison.metrics:
+    less = comparison.committing_less()
+    if not less:
         return ""
-    ranked = [
-        (comparison.interval(name, COMMITTED).mean, name)
-        for name in comparison.strategies
-        if comparison.interval(name, COMMITTED).n > 1
-    ]
-    if len(ranked) < 2:
-        return ""
-    most = max(ranked)
-    high = comparison.differences(most[1], [COMMITTED])[COMMITTED, "high"]
-    fewer = [one for one in sorted(ranked) if one[1] != most[1] and high[f"{one[1]} - {most[1]}"] < -MUCH_LESS]
-    if not fewer:
-        return ""
-    said = canvas.listed([f"{canvas.brief(name)} {100 * share:.3g} %" for share, name in (*fewer, most)])
+    ranked = sorted((comparison.interval(name, COMMITTED).mean, name) for name in {*less, *less.values()})
+    said = canvas.listed([f"{canvas.brief(name)} {100 * share:.3g} %" for share, name in ranked])
     return f"Committed: {said}"
 
 

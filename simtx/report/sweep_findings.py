@@ -18,9 +18,12 @@ from simtx.report import catalogue
 from simtx.report.sweep_tables import with_unit
 
 AHEAD: Final = "ahead"
-"""Column of the data of a picture: the labels that may be the best in the cell of a row; one of them: the runs tell it from the others."""
+"""Column of the data of a picture: the labels that may be the best in the cell of a row; one of them: the runs tell it from the others; none: nobody is ranked."""
 
 Ahead = tuple[str, ...]
+_ALIKE: Final = "not told apart"
+_UNRANKED: Final = "nobody ranked"
+_OPEN: Final = (_ALIKE, _UNRANKED)
 
 
 def note(sweep: Any, data: pd.DataFrame, metric: str, confidence: float) -> pd.DataFrame:
@@ -63,15 +66,15 @@ def counted(data: pd.DataFrame, metric: str, what: str = "cells", leaders: Seque
         leaders = [_one(rows) for _, rows in data[data["n"] > 0].groupby("cell", sort=False)[AHEAD]]
     if len(names) < 2 or not leaders:
         return ""
-    counts = Counter(one[0] for one in leaders if len(one) == 1)
-    rest = len(leaders) - counts.total()
-    if len(counts) == 1 and not rest:
-        return f"{_best(metric)} with {next(iter(counts))} in {_all(len(leaders), what)}"
-    if not counts:
-        return f"not told apart in {_all(len(leaders), what)}" if len(leaders) > 1 else "not told apart"
-    said = [f"{_best(metric)} with {name} in {count}" for name, count in counts.most_common()]
-    said[0] += f" of {len(leaders)} {what}"
-    return _together([*said, *([f"not told apart in {rest}"] if rest else [])], metric)
+    counts = Counter(_words(one, names if len(one) == 1 else one, metric) for one in leaders)  # of some: not told apart
+    if len(counts) == 1:
+        (said,) = counts
+        alone = len(leaders) == 1 and len(leaders[0]) != 1
+        return said if alone else f"{said} in {_all(len(leaders), what)}"
+    order = sorted(counts, key=lambda one: (one in _OPEN, -counts[one]))
+    told = [f"{one} in {counts[one]}" for one in order]
+    told[0] += f" of {len(leaders)} {what}"
+    return _together(told, metric)
 
 
 def promises(sweep: Any, data: pd.DataFrame, metric: str) -> str:
@@ -98,6 +101,16 @@ def settings(sweep: Any, data: pd.DataFrame, metric: str) -> str:
         f"{name} {mark}{f' in {count} of {cells} cells' if cells > 1 else ''}" for (name, mark), count in by.items()
     ]
     return f"a timeout, not speed: {', '.join(told)}" if told else ""
+
+
+def aborting(sweep: Any, data: pd.DataFrame, metric: str, confidence: float) -> str:
+    """Where nobody is ranked: who commits much less than another strategy there, so that it ends early; empty if that is nowhere."""
+    unranked = [cell for cell, ahead in dict(zip(data["cell"], data[AHEAD], strict=True)).items() if ahead == ()]
+    cells = data["cell"].nunique()
+    less = sweep.committing_less(metric, _names(data), 1 - (1 - confidence) / max(1, cells))  # as in `leading`
+    by = Counter(name for cell, name in less if cell in unranked)
+    told = [f"{name}{f' in {count} of {cells} cells' if cells > 1 else ''}" for name, count in by.items()]
+    return f"ends early by aborting: {', '.join(told)}" if told else ""
 
 
 def violated(sweep: Any, data: pd.DataFrame) -> str:
@@ -138,7 +151,9 @@ def _names(data: pd.DataFrame) -> list[str]:
 
 
 def _one(rows: pd.Series[Any]) -> Ahead:
-    """Of several cells at one place: the same in all of them, or all who lead in any."""
+    """Of several cells at one place: the same in all of them, or all who lead in any; nobody, if nobody is ranked in one of them."""
+    if not all(rows):
+        return ()
     return tuple(dict.fromkeys(name for ahead in rows for name in ahead))
 
 
@@ -147,10 +162,12 @@ def _best(metric: str) -> str:
 
 
 def _words(ahead: Ahead, names: Sequence[str], metric: str) -> str:
+    if not ahead:
+        return _UNRANKED
     if len(ahead) == 1:
         return f"{_best(metric)} with {ahead[0]}"
     if len(ahead) == len(names):
-        return "not told apart"
+        return _ALIKE
     return f"{' or '.join([', '.join(ahead[:-1]), ahead[-1]])} {_best(metric)}, not told apart"
 
 

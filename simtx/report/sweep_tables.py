@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from simtx.banner import banner
 from simtx.listing import aligned
-from simtx.metrics.figures import COMMITTED, MUCH_LESS
+from simtx.metrics.figures import COMMITTED, MUCH_LESS, of_all
 from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
 from simtx.report.tables import FEW_RUNS, MEANS, RELIABLE, clients
@@ -188,8 +188,7 @@ def _notes(
 
 def _aborting(sweep: Any, metrics: Sequence[str]) -> list[str]:
     """Who commits much less than another one in a cell, if the table has times of all transactions: what is aborted early also ends early."""
-    times = [one for one in metrics if one.startswith(("latency_", "decision_", "settle_", "window_"))]
-    if COMMITTED not in sweep.frame or all("_committed_" in one for one in times):
+    if COMMITTED not in sweep.frame or not any(of_all(one) for one in metrics):
         return []
     done = sweep.frame[sweep.frame["error"] == ""]
     shares = done.groupby([*sweep.parameters, "strategy"], sort=False)[COMMITTED].mean().unstack("strategy")

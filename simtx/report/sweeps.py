@@ -140,6 +140,8 @@ def lines(
         _scale(ax, data)
         found = findings.over(sweep, data, x, ordered(data, x), metric)
         said = " · ".join(_about(sweep, data, metric, confidence, bars=True))
+        early = findings.aborting(sweep, data, metric, confidence)
+        found = "; ".join(filter(None, (found, early)))
         canvas.titled(ax, findings.titled(metric, found), said)
         canvas.legend(ax)
     return ax
@@ -385,6 +387,8 @@ def _titled(
     figure: Figure, finding: str, sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool = False
 ) -> None:
     """Finding of the picture, its subject, and how sure it is."""
+    if early := findings.aborting(sweep, data, metric, confidence):
+        finding = f"{finding}; {early}"
     if settings := findings.settings(sweep, data, metric):
         finding = f"{finding}; {settings}"
     if broken := findings.violated(sweep, data):

@@ -60,3 +60,17 @@ def test_a_tornado_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureF
     assert "simtx: error: --factor workload.rat: there is no figure at this path" in capsys.readouterr().err
     assert main(["sensitivity", "transfer", "2pc", *small, *store, "--factor", "workload.rate"]) == 2
     assert "--factor: 'workload.rate' is no change; write it as workload.rate=20%" in capsys.readouterr().err
+
+
+def test_strategies_whose_answers_mean_different_things_are_compared_by_the_outcome(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a sweep: the outbox answers that it has accepted, so that the time until the answer is not like with like."""
+    path = tmp_path / "costs.toml"
+    path.write_text(FILE.replace("saga", "outbox"))
+    few = ["--replications", "2", "--workers", "1", "--json"]
+    assert main(["frontier", str(path), "--x", "rtt", *few, "--budget", "40", "--undecided", "99%"]) == 0
+    assert json.loads(capsys.readouterr().out)["metric"] == "decision_p99_ms"
+    small = ["--set", "run.transactions=40", "--set", "run.warmup=0", "--store", str(tmp_path)]
+    assert main(["sensitivity", "transfer", "2pc", "outbox", "--factor", "workload.rate=20%", *small, *few]) == 0
+    assert json.loads(capsys.readouterr().out)["files"][0].endswith("tornado-decision_p99_ms.png")

@@ -336,3 +336,28 @@ def test_wrong_inputs_are_one_line(tiny: simtx.Scenario, tmp_path: Path, argumen
             tiny, **{"strategies": ["2pc", "saga"], "store": tmp_path, **PLAY, "replications": 2, **arguments}
         )
     assert str(refused.value).startswith(error)
+
+
+def test_who_aborts_most_of_them_wins_nothing_by_a_time_of_all_transactions(
+    tiny: simtx.Scenario, tmp_path: Path
+) -> None:
+    """A vote has no time to arrive: two-phase commit is the sooner one, and commits almost nothing."""
+    hasty = tiny.replace(**{"policies.vote_timeout": "2ms"})
+    found = simtx.sensitivity(hasty, ["2pc", "saga"], "decision_p99_ms", store=tmp_path, **PLAY)
+    assert found.answer is not None
+    assert found.answer.high < 0, "2PC has the lower figure"
+    assert found.winner == ""
+    said = "not supported: decision_p99_ms ranks nobody in "
+    assert found.support.startswith(said)
+    assert "2pc commits much less than saga" in found.support
+    assert found.caption.startswith(
+        "2pc and saga do not compare by decision_p99_ms: what is aborted early also ends early"
+    )
+    committed = simtx.sensitivity(tiny, ["2pc", "saga"], "decision_p99_ms", store=tmp_path, **PLAY)
+    assert (committed.early, committed.ranked) == ("", True)
+    partly = {"policies.vote_timeout": "1s", "uncertainty": {"policies.vote_timeout": ["5ms", "2s"]}}
+    away = simtx.sensitivity(tiny.replace(**partly), ["2pc", "saga"], "decision_p50_ms", store=tmp_path, **PLAY)
+    assert away.ranked
+    assert away.winner == "2pc"
+    assert away.caption.endswith("; in some cells who leads commits much less")
+    assert "\nwarning: decision_p50_ms ranks nobody in 1 of " in str(away)

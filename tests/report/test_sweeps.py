@@ -122,6 +122,31 @@ def test_who_leads_in_each_cell_is_who_may_be_the_best(sweep: simtx.Sweep, monke
         sweep.leading("decision_p5_ms")
 
 
+def test_by_a_time_of_all_transactions_nobody_leads_who_commits_much_less(
+    sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2PC is lowest everywhere, and at 150/s it is so since it aborts four in five."""
+    more = sweep.extend([{"workload.rate": rate, "rtt": 0.02, "hub.log.flush": "group"} for rate in (50, 100, 150)], 6)
+    frame = more.frame
+    many = (frame["workload.rate"] == 150) & (frame["strategy"] == "2pc")
+    frame["committed_share"] = np.where(many, 0.2, 0.95) + 0.001 * frame["replication"]
+    for metric in ("decision_p99_ms", "decision_committed_p99_ms"):
+        frame[metric] = np.where(frame["strategy"] == "2pc", 10.0, 20.0) + 0.01 * frame["replication"]
+    monkeypatch.setattr(more, "_frame", frame)
+    options = {"at": held(more, rtt="20ms")}
+    said = title(more, "decision_p99_ms", **options)
+    assert "lowest with 2pc up to 100/s; nobody ranked at 150/s" in said
+    assert "ends early by aborting: 2pc in 1 of 3 cells" in said
+    line = more.plot.lines("decision_p99_ms", **options).get_title(loc="left").replace("\n", " ")
+    assert line.endswith("2pc in 1 of 3 cells")
+    assert "99 %: lowest with 2pc transfer" in title(more, "decision_committed_p99_ms", **options)
+    assert "lowest with 2pc in 8 of 12 cells; nobody ranked in 4; ends early by aborting: 2pc in 4 of" in title(
+        more, "decision_p99_ms"
+    )
+    frame.loc[many, "committed_share"] = 0.94 + 0.02 * (frame["replication"] % 2)  # about as much as the other
+    assert "nobody" not in title(more, "decision_p99_ms", **options)
+
+
 def test_what_is_better_high_is_called_highest(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = sweep.frame
     frame["throughput_per_s"] = np.where(frame["strategy"] == "outbox", 90.0, 80.0)

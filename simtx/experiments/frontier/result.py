@@ -48,6 +48,8 @@ class Frontier:
         command: The Python line that asks for it again; empty if it was not found by a sweep.
         state: Sites and figures, in the unit cube.
         surfaces: The fitted surfaces.
+        aborting: Strategies that lead at some sites by a time of all transactions, but commit much less than another one: nobody wins there.
+        unlike: Why the strategies are not to be compared by this metric; empty if they are.
         warnings: What a reader should know before trusting it.
     """
 
@@ -63,6 +65,8 @@ class Frontier:
         target: float = 0.05,
         sweep: Runs | None = None,
         command: str = "",
+        aborting: Sequence[str] = (),
+        unlike: str = "",
         warnings: Sequence[str] = (),
     ) -> None:
         self.axes = tuple(axes)
@@ -77,6 +81,8 @@ class Frontier:
         self.spent = state.spent * len(self.strategies)
         self.sweep = sweep
         self.command = command
+        self.aborting = tuple(aborting)
+        self.unlike = unlike
         self.warnings = list(warnings)
         self._points = grid_of(len(self.axes), 1001 if len(self.axes) == 1 else 81)
         self._winners = winners(state, surfaces, self._points, confidence)
@@ -126,11 +132,13 @@ class Frontier:
     @property
     def caption(self) -> str:
         """The finding in one line: ``saga wins above 20 ms and 60/s, 2pc elsewhere; undecided 6 % of the area``."""
+        lead = "not like with like: " if self.unlike else ""
+        early = f"; nobody where {' or '.join(self.aborting)} ends early by aborting" if self.aborting else ""
         if len(self.axes) == 1:
-            return flip(self.axes[0], self.crossings, self._winners, self.strategies)
+            return f"{lead}{flip(self.axes[0], self.crossings, self._winners, self.strategies)}{early}"
         mute = float(np.mean(self.state.mute_at(self._points)))
-        beyond = f"; on {100 * mute:.0f} % no run has a figure to compare" if mute > 0.005 else ""
-        return caption(self.axes, self._points, self._winners, self.strategies) + beyond
+        beyond = f"; on {100 * mute:.0f} % no run has a figure to compare" if mute > 0.005 and not early else ""
+        return f"{lead}{caption(self.axes, self._points, self._winners, self.strategies)}{early or beyond}"
 
     def winner(self, **values: float) -> tuple[str, float]:
         """Who wins at a point, or an empty text if the data does not say; and the probability that the one who leads there is not the best.
@@ -225,6 +233,7 @@ class Frontier:
             "areas": self.areas,
             "runs_added": self.spent,
             "sites": self.sites.to_dict("records"),
+            "aborting": list(self.aborting),
             "warnings": self.warnings,
         }
         if len(self.axes) == 1:

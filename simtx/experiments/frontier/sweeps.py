@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +17,13 @@ from simtx.experiments.frontier.responses import Observed
 from simtx.experiments.frontier.result import Frontier
 from simtx.experiments.frontier.search import Plan, State, search
 from simtx.experiments.frontier.zones import Surfaces
-from simtx.experiments.said import unlike
+from simtx.experiments.pairs import much_less
+from simtx.experiments.said import early, unlike
 from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.axes import measured
 from simtx.experiments.sweep.cells import cells, check
 from simtx.metrics.censored import instead, left_out
-from simtx.metrics.figures import ranking
+from simtx.metrics.figures import COMMITTED, of_all, ranking
 from simtx.metrics.intervals import check_confidence
 from simtx.progress import progress_bar
 from simtx.scenario.units import hint, shown
@@ -75,7 +76,9 @@ def frontier(
         seed=seed,
     )
     origin = sweep.provenance.command  # of the sweep as it is before runs are added to it
-    runs = _Runs(sweep, axes, names, metric, _held(sweep, [axis.name for axis in axes], at), options)
+    wanted = better or better_of(metric)
+    held = _held(sweep, [axis.name for axis in axes], at)
+    runs = _Runs(sweep, axes, names, metric, held, options, wanted == "lower", confidence)
     try:
         with progress_bar(budget, "run", what="frontier", wanted=options.get("progress")) as bar:
 
@@ -88,7 +91,7 @@ def frontier(
                 dimensions=len(axes),
                 strategies=len(names),
                 plan=plan,
-                better=better or better_of(metric),
+                better=wanted,
                 known=runs.known(),
                 snap=lambda points: snap_all(tuple(axes), points),
                 on_look=look,
@@ -111,7 +114,9 @@ def frontier(
         confidence=confidence,
         target=undecided_area,
         sweep=runs.sweep,
+        aborting=tuple(dict.fromkeys(name for less in runs.early.values() for name in less)),
         command=f"{origin}.{_call((x,) if y is None else (x, y), metric, asked)}",
+        unlike=unlike(metric, promises),
         warnings=[*(note for note in (unlike(metric, promises), runs.note) if note), *runs.sweep.warnings],
     )
 
@@ -134,7 +139,10 @@ class _Runs:
         metric: What is compared.
         held: Values of the other parameters.
         options: Of `Sweep.extend`.
+        lower: Whether the lower figure wins.
+        confidence: Of each comparison of what two strategies commit.
         silent: Sites at which a mean leaves out what had not ended.
+        early: Sites at which who leads by a time of all transactions commits much less than another strategy, with both names: nobody wins there.
     """
 
     sweep: Sweep
@@ -143,7 +151,10 @@ class _Runs:
     metric: str
     held: Mapping[str, Any]
     options: Mapping[str, Any]
+    lower: bool = True
+    confidence: float = 0.95
     silent: set[tuple[float, ...]] = field(default_factory=set)
+    early: dict[tuple[float, ...], dict[str, str]] = field(default_factory=dict)
 
     @property
     def share(self) -> str | None:
@@ -152,11 +163,16 @@ class _Runs:
 
     @property
     def note(self) -> str:
-        """Where a mean leaves out what had not ended; empty if nowhere."""
-        if not self.silent:
-            return ""
-        sites = f"{len(self.silent)} site{'s' if len(self.silent) > 1 else ''}"
-        return f"{self.metric} leaves out what had not ended ({self.share} at {sites}) and says nothing there; {instead(self.metric)}"
+        """Where the figures rank nobody, and why; empty if nowhere."""
+        told = []
+        if self.silent:
+            told.append(
+                f"{self.metric} leaves out what had not ended ({self.share} at {_sites(self.silent)}) and says nothing there; {instead(self.metric)}"
+            )
+        if self.early:
+            less = {name: most for one in self.early.values() for name, most in one.items()}
+            told.append(early(self.metric, less, f"at {_sites(self.early)}", self.sweep.metrics))
+        return "; ".join(told)
 
     def known(self) -> tuple[Floats, list[Observed]] | None:
         """Sites that have runs, and their figures."""
@@ -211,6 +227,7 @@ class _Runs:
             numeric = pd.api.types.is_numeric_dtype(frame[name]) and number is not None
             frame = frame[frame[name] == (number if numeric else value)]
         found: dict[tuple[float, ...], Observed] = {}
+        self.early.clear()
         groups: Any = frame.groupby([axis.name for axis in self.axes], sort=False)
         for values, group in groups:
             pairs = zip(self.axes, values, strict=True)
@@ -223,8 +240,26 @@ class _Runs:
             if self.share in group and (group[self.share] > 0).any():  # a mean of those that ended: it ranks nobody
                 figures = np.full_like(figures, np.nan)
                 self.silent.add(self._place(place))
+            if less := self._early(group, figures):
+                figures = np.full_like(figures, np.nan)
+                self.early[self._place(place)] = less
             found[self._place(place)] = Observed(figures, self._watched(group))
         return found
+
+    def _early(self, group: pd.DataFrame, figures: Floats) -> dict[str, str]:
+        """Who leads at a site, and the one that commits the most, if the former commits much less; else nothing."""
+        if not of_all(self.metric) or COMMITTED not in group or np.isnan(figures).all():
+            return {}
+        seen = group[group[COMMITTED].notna()]
+        groups = seen.groupby("strategy")
+        shares = {str(name): dict(zip(rows["replication"], rows[COMMITTED], strict=True)) for name, rows in groups}
+        less = much_less(shares, self.confidence)
+        if not less:
+            return {}
+        worst = np.inf if self.lower else -np.inf
+        means = [worst if np.isnan(one).all() else float(np.nanmean(one)) for one in figures.T]
+        leader = self.names[int(np.argmin(means) if self.lower else np.argmax(means))]
+        return {leader: less[leader]} if leader in less else {}
 
     def _watched(self, group: pd.DataFrame) -> float:
         """The time, in the unit of a latency, for which every transaction of these runs was watched."""
@@ -232,6 +267,10 @@ class _Runs:
             return 0.0
         shortest = float(group[_WATCHED].min())
         return shortest if np.isfinite(shortest) else 0.0
+
+
+def _sites(places: Sized) -> str:
+    return f"{len(places)} site{'s' if len(places) > 1 else ''}"
 
 
 def _between(sweep: Sweep, between: Sequence[str] | None) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ class Sensitivity:
         sweep: All runs.
         notations: How each factor is written: ``rate``, ``distribution of a duration``, ...
         command: The Python line that asks for it again.
+        early: Why a time of all transactions ranks nobody in some cells: who leads there commits much less; empty if that is so in none.
+        ranked: Whether it ranks the two as the scenario is.
     """
 
     question: Question
@@ -60,6 +62,8 @@ class Sensitivity:
     sweep: Runs
     notations: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    early: str = ""
+    ranked: bool = True
 
     @property
     def provenance(self) -> Provenance:
@@ -73,7 +77,14 @@ class Sensitivity:
         from simtx.experiments.stopping import better_of
 
         one = self.answer
-        if not self.question.paired or self.unlike or one is None or math.isnan(one.low) or one.low <= 0 <= one.high:
+        if (
+            not self.question.paired
+            or self.unlike
+            or not self.ranked
+            or one is None
+            or math.isnan(one.low)
+            or one.low <= 0 <= one.high
+        ):
             return ""
         more_loses = better_of(self.question.metric) == "lower"
         return self.question.strategies[int((one.mean > 0) == more_loses)]
@@ -88,7 +99,8 @@ class Sensitivity:
     def caption(self) -> str:
         """The finding in one line."""
         if self.flips is not None:
-            return self._flip()
+            rest = "; in some cells who leads commits much less" if self.early and self.ranked else ""
+            return self._flip() + rest
         first = self.table.iloc[0]
         if self.method == "sobol":
             return f"{first['factor']} explains {100 * first['total']:.0f} % of the variance, interactions included"
@@ -102,6 +114,10 @@ class Sensitivity:
         first, second = self.question.strategies
         if self.unlike:
             return f"{first} and {second} do not compare by {self.question.metric}: their answers mean different things"
+        if not self.ranked:
+            return (
+                f"{first} and {second} do not compare by {self.question.metric}: what is aborted early also ends early"
+            )
         if not self.winner:
             return f"{first} and {second} are not told apart as the scenario is; more replications are needed"
         within = flips[flips["distance"].abs() <= 1]
@@ -183,6 +199,7 @@ class Sensitivity:
             else "differences in the unit of the metric",
             "answer": self.answer._asdict() if self.answer is not None else None,
             "winner": self.winner,
+            "early": self.early,
             "factors": self.table.to_dict("records"),
             "noise": self.noise,
             "flips": self.flips.to_dict("records") if self.flips is not None else None,
@@ -206,7 +223,8 @@ class Sensitivity:
             "morris": f"{said}, over the whole range of each factor:",
             "sobol": f"shares of the variance of {self.question.metric} ({' / '.join(self.question.strategies)}):",
         }[self.method]
-        lines = [self.support, self.caption, "", what, words.table(self), self._noise()]
+        early = [f"warning: {self.early}"] if self.early and self.ranked else []
+        lines = [self.support, self.caption, *early, "", what, words.table(self), self._noise()]
         if self.flips is not None:
             lines += ["", "distance to the flip, in units of the stated uncertainty:", words.flips(self)]
         if self.inputs is not None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from simtx.arguments import SEED, anything, checked, instance, listed, number, optional, path, whole
 from simtx.errors import ScenarioError
+from simtx.experiments.said import early
 from simtx.experiments.sensitivity import flips as flip
 from simtx.experiments.sensitivity import indices
 from simtx.experiments.sensitivity.design import answers, cells_of, factors_of, figures
@@ -133,6 +134,18 @@ def sensitivity(
     return dataclasses.replace(found, inputs=inputs, command=line)
 
 
+def _early(found: Sensitivity, runs: Sweep) -> Sensitivity:
+    """The study, which says in how many cells a time of all transactions ranks nobody since who leads there commits much less."""
+    metric, names = found.question.metric, found.question.strategies
+    less = runs.committing_less(metric, names, found.confidence)
+    lost = {cell for cell, _ in less if not runs.leading(metric, [cell], names, confidence=found.confidence).iloc[0]}
+    cells = list(runs.cells.index)
+    who = {name: most for (cell, name), most in less.items() if cell in lost}
+    said = early(metric, who, f"in {len(lost)} of {len(cells)} cells", runs.metrics)
+    as_it_is = found.answer is not None  # the first cell is the scenario as it is
+    return dataclasses.replace(found, early=said, ranked=not (as_it_is and cells[0] in lost))
+
+
 def _tornado(
     scenario: Scenario,
     strategies: Sequence[Strategy | str],
@@ -157,7 +170,7 @@ def _tornado(
             runs = play(scenario, strategies, factors, wanted, replications, settings)
             found = answers(figures(runs, question, cells_of(runs, factors, wanted)), question)
             flipped = _flips(found, factors, confidence, seed, check)
-    return Sensitivity(
+    study = Sensitivity(
         question,
         "tornado",
         found.scale,
@@ -171,6 +184,7 @@ def _tornado(
         runs,
         {name: one.notation for name, one in factors.items()},
     )
+    return _early(study, runs)
 
 
 def _flips(
@@ -221,9 +235,10 @@ def _global(
     else:
         table, left = indices.sobol(names, (places + 1) / 2, found, confidence, seed)
     notations = {name: one.notation for name, one in factors.items()}
-    return Sensitivity(
+    study = Sensitivity(
         question, method, found.scale, None, table, left, None, None, confidence, replications, runs, notations
     )
+    return _early(study, runs)
 
 
 def _check_inputs(scenario: Scenario, draws: int, replications: int) -> None:
@@ -271,7 +286,7 @@ def of_sweep(
     found = answers(figures(runs, question, list(columns.index)), question)
     indexed, left = indices.sobol(varied, places, found, confidence, seed)
     notations = {name: {"s": "duration", "1/s": "rate"}.get(runs.units.get(name, ""), "") for name in varied}
-    return Sensitivity(
+    study = Sensitivity(
         question,
         "sobol",
         found.scale,
@@ -285,6 +300,7 @@ def of_sweep(
         runs,
         notations,
     )
+    return _early(study, runs)
 
 
 def play(

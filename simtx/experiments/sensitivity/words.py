@@ -65,6 +65,14 @@ class Found(Protocol):
     def unlike(self) -> str:
         """Why two strategies do not compare."""
 
+    @property
+    def early(self) -> str:
+        """Why a time of all transactions ranks nobody in some cells."""
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it ranks the two as the scenario is."""
+
     def effect(self, value: float) -> str:
         """An effect in words."""
 
@@ -80,6 +88,8 @@ def support(found: Found) -> str:
     metric, names = found.question.metric, found.question.strategies
     if found.unlike:
         return f"not supported: {found.unlike}"
+    if not found.ranked:
+        return f"not supported: {found.early}"
     sure, runs = f"{100 * found.confidence:g} %", f"{found.replications} replications"
     if found.replications < 2:
         return "not supported: one replication of each cell has no interval, so that nothing is told from noise"

@@ -111,7 +111,7 @@ class Sweep(Runs, Reported):
             jointly: Those of all cells; otherwise those of each cell by itself.
 
         Returns:
-            One row a cell: the parameters, `strategy` (None: no run of the cell has figures), `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
+            One row a cell: the parameters, `strategy` (None: nobody can be named; `aborting` says who would be, but commits much less than another one), `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
             best), `more` (replications in addition that would settle it; infinite if what is open may well be equal), `timeouts` (which figures sit on a
             configured timeout, as ``2pc = vote_timeout``, and say nothing about speed), `violated` (whose runs have violated what the strategy guarantees,
             and what: they are not admissible).
@@ -126,7 +126,8 @@ class Sweep(Runs, Reported):
             cell = self.compare(int(number))
             if not len(cell.frame):  # interrupted before it, or all of its runs have failed
                 nobody = {"strategy": None, "supported": False, "guaranteed": False, "candidates": self.strategies}
-                found.append({**self._values(int(number)), **nobody, "more": math.nan, "timeouts": "", "violated": ""})
+                rest = {"more": math.nan, "timeouts": "", "violated": "", "aborting": ""}
+                found.append({**self._values(int(number)), **nobody, **rest})
                 continue
             one = cell.best(metric, where, better=better, confidence=level)
             row: dict[str, Any] = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
@@ -134,6 +135,7 @@ class Sweep(Runs, Reported):
             sits = "; ".join(f"{name} {text}" for name, text in admitted["timeout"].items() if text)
             row |= {"candidates": one.candidates, "more": one.more, "timeouts": sits}
             row["violated"] = "; ".join(f"{name}: {said}" for name, said in one.violated.items())
+            row["aborting"] = one.aborting
             found.append({**self._values(int(number)), **row})
         return pd.DataFrame(found, index=numbers)
 
@@ -150,6 +152,7 @@ class Sweep(Runs, Reported):
 
         What a title of a picture may say, for the strategies and cells that it shows. It looks at figures alone: thresholds and what an answer promises
         are for `best`, and which figures are a configured timeout is what `timeouts` says. A mean that leaves out what had not ended tells nobody apart. A strategy of which runs have failed or are missing, or have no value, is told from no other.
+        By a time of all transactions nobody leads where one that may be the best commits much less than another one (`committing_less`).
 
         Args:
             metric: What ranks.
@@ -159,7 +162,7 @@ class Sweep(Runs, Reported):
             confidence: With which the statements of all these cells hold together.
 
         Returns:
-            A tuple of labels for each cell; one label: the runs tell it from all others.
+            A tuple of labels for each cell; one label: the runs tell it from all others; none: nobody is ranked there.
 
         Raises:
             ScenarioError: There is no such metric.
@@ -173,6 +176,7 @@ class Sweep(Runs, Reported):
         asked = Counter((row.cell, row.strategy) for row in self._rows)
         values = self._by_replication(metric)
         partial = self.leaving_out(metric)
+        less = self.committing_less(metric, names, 1 - (1 - confidence) / max(1, len(numbers)))  # as in `best`
         found = []
         for number in numbers:
             whole = {one: values.get((number, one), {}) for one in names}
@@ -187,7 +191,8 @@ class Sweep(Runs, Reported):
                     told = compared(ours, theirs, kind_of(metric), alpha).lower
                     if told is not None:
                         behind.add(other if told == lower else one)
-            found.append(tuple(one for one in names if one not in behind and asked[number, one]))
+            ahead = tuple(one for one in names if one not in behind and asked[number, one])
+            found.append(() if any((number, one) in less for one in ahead) else ahead)
         return pd.Series(found, index=numbers, dtype=object)
 
     # --- more ---------------------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
+from simtx.experiments.pairs import much_less
 from simtx.experiments.said import stories_with
 from simtx.experiments.sweep.axes import measured
 from simtx.metrics.censored import left_out
+from simtx.metrics.figures import COMMITTED, of_all
 from simtx.metrics.intervals import Interval, check_confidence, interval, intervals, kind_of
 from simtx.metrics.timeouts import is_quantile, marked, timeouts
 from simtx.scenario.provenance import Provenance, provenance
@@ -354,6 +356,30 @@ class Runs:
         if share is None or share not in self.metrics:
             return set()
         return {place for place, seen in self._by_replication(share).items() if any(one > 0 for one in seen.values())}
+
+    def committing_less(
+        self, metric: str, strategies: Sequence[str] | None = None, confidence: float = 0.95
+    ) -> dict[tuple[int, str], str]:
+        """Of a time of all transactions: by cell and strategy who surely commits less than another one, by more than 5 points, and the one that commits the most.
+
+        Such a time does not rank it there: what is aborted early also ends early.
+
+        Args:
+            metric: Its name.
+            strategies: Labels; None: all.
+            confidence: Of each comparison of two, from 0 to 1.
+        """
+        if not of_all(metric) or COMMITTED not in self.metrics:
+            return {}
+        shares: dict[int, dict[str, dict[int, float]]] = {}
+        for (cell, name), seen in self._by_replication(COMMITTED).items():
+            if strategies is None or name in strategies:
+                shares.setdefault(cell, {})[name] = seen
+        return {
+            (cell, name): most
+            for cell, of_cell in shares.items()
+            for name, most in much_less(of_cell, check_confidence(confidence)).items()
+        }
 
     def timeouts(self, metric: str) -> dict[tuple[int, str], str]:
         """Of a quantile: cells and strategies in which it sits on a configured timeout, with its name, as ``= vote_timeout in 3 of 5 runs``.
