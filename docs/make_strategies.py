@@ -76,6 +76,15 @@ ROWS = (
         ("3N - 1", "0"),
     ),
     Row(
+        "2pc:presumption=commit",
+        "two-phase-commit.md#presumed-commit",
+        "as plain",
+        "as plain",
+        "3N",
+        "2N + 2",
+        ("4N - 2", "2N"),
+    ),
+    Row(
         "2pc:termination=cooperative",
         "two-phase-commit.md#cooperative-termination",
         "only if all that can be reached are in doubt",

@@ -39,7 +39,7 @@ participant releases its locks with its vote; if work travels with PREPARE, othe
 transactions are atomic but not always serializable. With ``work="before"`` all locks are held until all work is done.
 
 **Variants**, each with its theory in a module of its own: `simtx.protocols.two_phase_execution` (``work="before"``),
-`simtx.protocols.two_phase_termination` (``termination="cooperative"``), `simtx.protocols.two_phase_last` (``one_phase``, ``last_resource``).
+`simtx.protocols.two_phase_presumed` (``presumption="commit"``), `simtx.protocols.two_phase_termination` (``termination="cooperative"``), `simtx.protocols.two_phase_last` (``one_phase``, ``last_resource``).
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
 from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
 from simtx.protocols.two_phase_participant import Participant
+from simtx.protocols.two_phase_presumed import PresumedParticipant, PresumingCoordinator
 from simtx.protocols.two_phase_termination import CooperativeParticipant, NamingCoordinator
 
 __all__ = [
@@ -67,10 +68,12 @@ __all__ = [
     "LastResourceParticipant",
     "NamingCoordinator",
     "Participant",
+    "PresumedParticipant",
+    "PresumingCoordinator",
     "TwoPhaseCommit",
 ]
 
-Presumption = Literal["abort"]
+Presumption = Literal["abort", "commit"]
 Work = Literal["with-prepare", "before"]
 Termination = Literal["coordinator", "cooperative"]
 HUB = "coordinator"
@@ -78,10 +81,10 @@ HUB = "coordinator"
 
 @dataclass(frozen=True, kw_only=True)
 class TwoPhaseCommit(BuiltIn):
-    """Two-phase commit with presumed abort (Mohan, Lindsay and Obermarck 1986): a strategy, as `simtx.protocols.contract.Strategy` describes it.
+    """Two-phase commit, with presumed abort or presumed commit (Mohan, Lindsay and Obermarck 1986): a strategy, as `simtx.protocols.contract.Strategy` describes it.
 
     Attributes:
-        presumption: What a coordinator concludes about a transaction that it does not know. Only ``"abort"``.
+        presumption: What a coordinator concludes about a transaction that it does not know: ``"abort"`` or ``"commit"``.
         work: ``"with-prepare"``: PREPARE carries all operations of a service, so that execution costs no messages and steps on
             different services run in parallel, whatever their order. ``"before"``: the steps are executed along their graph first,
             under locks, and then the vote begins.
@@ -126,6 +129,7 @@ class TwoPhaseCommit(BuiltIn):
         chosen = [
             text
             for given, text in (
+                (self.presumption == "commit", 'presumption = "commit"'),
                 (self.work == "before", 'work = "before"'),
                 (self.termination == "cooperative", 'termination = "cooperative"'),
                 (self.one_phase or self.last_resource is not None, "one_phase or last_resource"),
@@ -142,6 +146,8 @@ class TwoPhaseCommit(BuiltIn):
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
         policies = self.policies or DEFAULT_POLICIES
+        if self.presumption == "commit":
+            return (PresumingCoordinator if node == HUB else PresumedParticipant)(node, tx, policies)
         if self.termination == "cooperative":
             return NamingCoordinator(node, tx, policies) if node == HUB else CooperativeParticipant(node, tx, policies)
         if self.one_phase or self.last_resource is not None:

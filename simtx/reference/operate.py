@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.printable import printable
+from simtx.protocols.extras import extras
 from simtx.protocols.names import BROKER
 from simtx.reference.addresses import without_password
 from simtx.reference.execute import Session
@@ -262,7 +263,9 @@ class _Run:
                 evidence.waiting = list(waiting(file))
         except StoreDamaged as error:
             evidence.damaged[BROKER] = str(error)
-        return open_transactions(self.folder, self.nodes, self.hub, evidence)
+        return open_transactions(
+            self.folder, self.nodes, self.hub, evidence, presumption=extras(self.strategy).presumption
+        )
 
     def act(self, request: InterventionRequest, patience: float) -> Act:
         """Do it."""
@@ -355,7 +358,9 @@ class _Run:
             evidence.stopped[node] = [(tx, reason) for tx, reason in frame["stopped"]]
             if frame["left_out"]:
                 evidence.left_out[node] = frame["left_out"]
-        return open_transactions(self.folder, self.nodes, self.hub, evidence)
+        return open_transactions(
+            self.folder, self.nodes, self.hub, evidence, presumption=extras(self.strategy).presumption
+        )
 
     async def _inspect(self, calls: Calls, node: str) -> dict[str, Any] | None:
         if self.folder.locate(node) is None:  # it is not running at this moment

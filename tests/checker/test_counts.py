@@ -21,6 +21,8 @@ COUNTS: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("2pc:work=before", SMALL, (594, 1_081, 18)),
     ("2pc:work=before", LARGER, (1_786, 4_001, 20)),
     ("2pc:termination=cooperative", SMALL, (1_177, 2_476, 18)),
+    ("2pc:presumption=commit", SMALL, (1_205, 2_752, 17)),
+    ("2pc:presumption=commit", LARGER, (2_276, 4_858, 17)),
     ("paxos-commit", SMALL, (13_678, 43_322, 25)),
     ("cornus", SMALL, (1_382, 2_918, 21)),
     ("cornus", LARGER, (8_824, 18_753, 22)),

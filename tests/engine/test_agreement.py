@@ -86,7 +86,9 @@ def test_built_in_scenarios_are_played_alike(number: int, name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("options", [{"termination": "cooperative"}, {"last_resource": "s0"}, {"one_phase": True}])
+@pytest.mark.parametrize(
+    "options", [{"presumption": "commit"}, {"termination": "cooperative"}, {"last_resource": "s0"}, {"one_phase": True}]
+)
 def test_variants_of_two_phase_commit_are_played_alike(options: dict[str, Any]) -> None:
     """Hot rows, tiny queues, short timeouts, bad links."""
     for seed in (2, 5):

@@ -21,6 +21,7 @@ STRATEGIES = [
     "2pc:work=before",
     "2pc:termination=cooperative",
     "2pc:one_phase=true",
+    "2pc:presumption=commit",
     "paxos-commit",
     "paxos-commit:leader=participant",
     "paxos-commit:acceptors=nodes",

@@ -87,6 +87,8 @@ def test_two_phase_commit_is_drawn_in_the_documentation() -> None:
         "Participant",
         "ExecutingCoordinator",
         "ExecutingParticipant",
+        "PresumingCoordinator",
+        "PresumedParticipant",
         "CooperativeParticipant",
         "LastResourceCoordinator",
         "LastResourceParticipant",

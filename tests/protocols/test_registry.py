@@ -37,7 +37,7 @@ from simtx.protocols import (
         ("outbox: closing = no , wake = YES ", Outbox(wake=True)),
         ("dual-write:order=broker-first,acknowledge=before", DualWrite(order="broker-first", acknowledge="before")),
         ("outbox:policies=none", Outbox()),
-        ("2pc:presumption=abort", TwoPhaseCommit(presumption="abort")),
+        ("2pc:presumption=commit", TwoPhaseCommit(presumption="commit")),
         ("saga:completion=lazy", Saga(completion="lazy")),
     ],
 )

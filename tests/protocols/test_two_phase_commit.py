@@ -404,9 +404,9 @@ def test_the_strategy_keeps_the_contract(work: Work) -> None:
 
 def test_options_that_are_not_there_are_refused_in_one_line() -> None:
     with pytest.raises(
-        ScenarioError, match=r"^TwoPhaseCommit: presumption = 'commit' is not available: use \"abort\"$"
+        ScenarioError, match=r"^TwoPhaseCommit: presumption = 'nothing' is not available: use \"abort\" or \"commit\"$"
     ):
-        TwoPhaseCommit(presumption="commit")  # type: ignore[arg-type]
+        TwoPhaseCommit(presumption="nothing")  # type: ignore[arg-type]
     with pytest.raises(ScenarioError, match=r"work = 'later' is not available: use \"with-prepare\" or \"before\""):
         TwoPhaseCommit(work="later")  # type: ignore[arg-type]
 

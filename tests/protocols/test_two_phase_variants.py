@@ -1,4 +1,4 @@
-"""Variants of two-phase commit: cooperative termination, last resource, one phase. Exact costs, what may be said when, faults, options."""
+"""Variants of two-phase commit: presumed commit, cooperative termination, last resource, one phase. Exact costs, what may be said when, faults, options."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ from simtx.protocols.two_phase_commit import (
     LastResourceCoordinator,
     LastResourceParticipant,
     NamingCoordinator,
+    PresumedParticipant,
+    PresumingCoordinator,
     TwoPhaseCommit,
 )
 from tests.protocols.helpers import World
 from tests.protocols.two_phase_scripts import ADD, POLICIES, READ, REFUSE, check, command, plan, updating, vote
 
 COOPERATIVE = TwoPhaseCommit(termination="cooperative")
+PRESUMED = TwoPhaseCommit(presumption="commit")
 ONE_PHASE = TwoPhaseCommit(one_phase=True)
 SIZES = range(1, 9)
 
@@ -63,6 +66,38 @@ def test_without_faults_cooperative_termination_costs_what_two_phase_commit_cost
         world = quiet(COOPERATIVE, plan(*[REFUSE] * refusing, *[ADD] * (count - refusing)), f"{count} {refusing}")
         assert check(world) == "aborted"
         assert (world.sent.total(), world.forced.total()) == (3 * count - refusing, count - refusing)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_presumed_commit_costs_3n_messages_and_2n_plus_2_forced_writes(count: int) -> None:
+    """No acknowledgement, and one record more at the coordinator; Mohan, Lindsay, Obermarck 1986, but for the forced commits of participants."""
+    world = World(PRESUMED, updating(count)).run()
+    assert check(world) == "committed"
+    assert world.sent == {"prepare": count, "yes": count, "commit": count}
+    assert world.forced == {"coordinator": 2} | {f"s{index}": 2 for index in range(count)}
+
+
+@pytest.mark.parametrize(("count", "refusing"), [(n, k) for n in SIZES for k in range(1, n + 1)])
+def test_presumed_commit_refused_by_k_of_n_costs_4n_minus_2k_messages_and_2n_minus_k_plus_1_forced_writes(
+    count: int, refusing: int
+) -> None:
+    """Whatever the order of delivery: an abort is acknowledged, and a refusal leaves a tombstone."""
+    for seed in range(10):
+        branches = [REFUSE] * refusing + [ADD] * (count - refusing)
+        random.Random(f"{count} {refusing} {seed}").shuffle(branches)
+        world = quiet(PRESUMED, plan(*branches), f"{count} {refusing} {seed}")
+        assert check(world) == "aborted"
+        assert world.sent["ack"] == world.sent["abort"] == count - refusing
+        assert (world.sent.total(), world.forced.total()) == (4 * count - 2 * refusing, 2 * count - refusing + 1)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_under_presumed_commit_a_reader_costs_two_messages_and_the_coordinator_forces_two_records(count: int) -> None:
+    for updaters in (0, 2):
+        world = World(PRESUMED, plan(*[READ] * count, *[ADD] * updaters)).run()
+        assert check(world) == "committed"
+        assert (world.sent.total(), world.forced.total()) == (2 * count + 3 * updaters, 2 + 2 * updaters)
+        assert world.forced["coordinator"] == 2
 
 
 @pytest.mark.parametrize("count", SIZES)
@@ -236,6 +271,56 @@ def in_doubt(*peers: str) -> Machine:
     return participant
 
 
+# --- presumed commit ---------------------------------------------------------------------------------------------------------------
+
+
+def presuming(*services: str) -> Machine:
+    coordinator = PresumingCoordinator("coordinator", 1, POLICIES)
+    effects = coordinator.handle(Request(1, updating(len(services))))
+    assert effects[0] == Append(("collecting", *services))
+    assert [one.to for one in effects if isinstance(one, Message)] == list(services)
+    return coordinator
+
+
+def test_an_abort_is_remembered_until_everybody_that_writes_has_acknowledged_it() -> None:
+    """Also those that have not voted: whoever asked afterwards would be told COMMIT."""
+    coordinator = presuming("s0", "s1", "s2")
+    assert coordinator.handle(vote("yes", "s0")) == []
+    told = coordinator.handle(vote("no", "s1", "refused"))
+    assert [one for one in told if isinstance(one, Message)] == [command("abort", "s0")]
+    assert coordinator.handle(vote("yes", "s2")) == [command("abort", "s2")]
+    assert coordinator.handle(vote("ack", "s2")) == []
+    assert coordinator.handle(vote("ack", "s2")) == []
+    assert coordinator.handle(vote("inquiry", "s0")) == [command("abort", "s0")]
+    assert coordinator.handle(vote("ack", "s0")) == [Append(("end",), forced=False), Forget()]
+    unknown = PresumingCoordinator("coordinator", 1, POLICIES)
+    assert unknown.handle(vote("inquiry", "s0")) == [command("commit", "s0"), Forget()]
+
+
+def test_a_restarted_coordinator_aborts_what_it_has_begun_and_not_decided() -> None:
+    coordinator = PresumingCoordinator("coordinator", 1, POLICIES)
+    effects = coordinator.recover([("collecting", "s0", "s1")])
+    assert [one for one in effects if isinstance(one, Message)] == [command("abort", "s0"), command("abort", "s1")]
+    assert coordinator.state == "aborting"
+    coordinator = PresumingCoordinator("coordinator", 1, POLICIES)
+    effects = coordinator.recover([("collecting", "s0"), ("commit",)])
+    assert [one for one in effects if isinstance(one, Message)] == [command("commit", "s0")]
+
+
+def test_no_and_ack_are_said_behind_a_tombstone() -> None:
+    tombstone = Transact("fenced", (), (1, "branch"), Branch("tombstone"))
+    participant = PresumedParticipant("s0", 1, POLICIES)
+    participant.handle(command("prepare", "s0", (ADD, (0,))))
+    assert participant.handle(Done("prepared", "refused")) == [tombstone]
+    assert participant.handle(Done("fenced", "done")) == [vote("no", "s0", "refused"), Forget()]
+    unheard = PresumedParticipant("s0", 1, POLICIES)
+    assert unheard.handle(command("abort", "s0")) == [tombstone]
+    assert unheard.handle(Done("fenced", "duplicate", "tombstone")) == [vote("ack", "s0"), Forget()]
+    late = PresumedParticipant("s0", 1, POLICIES)
+    late.handle(command("prepare", "s0", (ADD, (0,))))
+    assert late.handle(Done("prepared", "duplicate", "tombstone")) == [vote("no", "s0", "aborted before"), Forget()]
+
+
 # --- a coordinator that dies ------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +357,12 @@ def test_one_peer_that_knows_is_enough_and_none_is_not(told: int, blocked: int) 
 
 # --- faults -----------------------------------------------------------------------------------------------------------------------
 
-VARIANTS = {"cooperative": COOPERATIVE, "one phase": ONE_PHASE, "last resource": last("s0")}
+VARIANTS = {
+    "presumed commit": PRESUMED,
+    "cooperative": COOPERATIVE,
+    "one phase": ONE_PHASE,
+    "last resource": last("s0"),
+}
 SHAPES = {"one": updating(1), "commit": plan(ADD, ADD), "refused": plan(ADD, REFUSE), "one reads": plan(READ, ADD)}
 MODES = list(itertools.product(["idle", "now"], ["lost", "kept"]))
 
@@ -289,7 +379,7 @@ def test_every_crash_point(variant: str, shape: str) -> None:
         world = World(chosen, SHAPES[shape]).run(crashes=[point], restart=restart, lazies=lazies)
         outcomes.add(check(world))
     assert outcomes == ({"aborted", "unknown"} if shape == "refused" else {"committed", "aborted", "unknown"}) - (
-        {"aborted"} if shape == "one" and variant != "cooperative" else set()
+        {"aborted"} if shape == "one" and variant in ("one phase", "last resource") else set()
     )
 
 
@@ -312,6 +402,7 @@ def test_random_schedules(variant: str) -> None:
     [
         ("2pc:termination=cooperative", COOPERATIVE),
         ("2pc:one_phase=true", ONE_PHASE),
+        ("2pc:presumption=commit", PRESUMED),
         ("2pc:last_resource=s1", last("s1")),
         ("2pc:last_resource=none", TwoPhaseCommit()),
     ],
@@ -329,6 +420,7 @@ def test_options_as_text(text: str, chosen: TwoPhaseCommit) -> None:
         ({"termination": "cooperative", "work": "before"}, "exclude each other"),
         ({"termination": "cooperative", "last_resource": "s1"}, "exclude each other"),
         ({"one_phase": True, "work": "before"}, "exclude each other"),
+        ({"presumption": "commit", "termination": "cooperative"}, "exclude each other"),
     ],
 )
 def test_options_that_do_not_fit_get_one_line(options: dict[str, Any], part: str) -> None:

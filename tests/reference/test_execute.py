@@ -24,6 +24,7 @@ STRATEGIES = [
     "2pc:termination=cooperative",
     "dual-write",
     "2pc:last_resource=s1",
+    "2pc:presumption=commit",
     "tcc",
     "paxos-commit",
     "choreography",

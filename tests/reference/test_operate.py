@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +221,41 @@ def test_a_branch_in_doubt_is_listed_with_its_locks_and_resolved_by_starting_the
     assert (value(folder, "giver", "k:0"), value(folder, "taker", "k:0")) == (101, 99)
     assert list_transactions(folder) == []
     assert_verified(folder)
+
+
+@pytest.mark.slow
+def test_a_commit_that_its_coordinator_has_forgotten_is_presumed_and_no_damage(tmp_path: Path) -> None:
+    """Under presumed commit the coordinator keeps no record until all have committed."""
+    folder = tmp_path / "run"
+    kills = {"giver": [CrashPoint("away", effect="Commit", downtime=1000.0)]}
+    simtx.execute(lab(), "2pc:presumption=commit", folder=folder, kills=kills)
+    (row,) = list_transactions(folder)
+    assert (row.node, row.problem) == ("giver", "in doubt")
+    assert row.reason == f"'{COORDINATOR}' has no record of it: commit will be presumed"
+    act = intervene(folder, 0, "retry", reason="the power is back", operator="ann")
+    assert act.settled
+    assert (value(folder, "giver", "k:0"), value(folder, "taker", "k:0")) == (101, 99)
+    assert list_transactions(folder) == []
+    assert_verified(folder)
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_would_presume_a_commit_on_which_it_has_not_decided_is_damaged(tmp_path: Path) -> None:
+    """Under presumed commit it has a record of every transaction that may still be aborted: without one its store is an old copy."""
+    folder = tmp_path / "run"
+    kills = {COORDINATOR: [CrashPoint("away", effect="Append:commit", downtime=1000.0)]}
+    simtx.execute(lab(), "2pc:presumption=commit", folder=folder, kills=kills)
+    rows = [row for row in list_transactions(folder) if row.node != COORDINATOR]
+    assert problems(rows) == [(0, "giver", "in doubt"), (0, "taker", "in doubt")]
+    assert rows[0].reason.endswith("and has recorded 'collecting giver taker'")
+    with contextlib.closing(sqlite3.connect(RunFolder(folder).store(COORDINATOR))) as db, db:
+        db.execute("DELETE FROM log")
+    damaged, *doubted = list_transactions(folder)
+    assert (damaged.node, damaged.problem) == (COORDINATOR, "damaged")
+    assert "its store has no record of it, so that it would presume a commit" in damaged.reason
+    assert {row.reason for row in doubted} == {f"'{COORDINATOR}' is damaged"}
+    with pytest.raises(StoreDamaged, match="nothing was done"):
+        intervene(folder, 0, "retry", reason="the power is back")
 
 
 @pytest.mark.parametrize("outcome", ["abort", "commit"])

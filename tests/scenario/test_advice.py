@@ -30,6 +30,7 @@ from simtx.protocols import (
     two_phase_execution,
     two_phase_last,
     two_phase_participant,
+    two_phase_presumed,
     two_phase_termination,
 )
 from simtx.protocols.extras import extras
@@ -172,6 +173,7 @@ def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: 
             two_phase_execution,
             two_phase_last,
             two_phase_participant,
+            two_phase_presumed,
             two_phase_termination,
         ),
         "paxos-commit": (paxos_leader, paxos_member, paxos_participant),

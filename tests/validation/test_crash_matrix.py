@@ -22,7 +22,7 @@ PROMISING = [
     *[pytest.param(name, 16, marks=pytest.mark.heavy) for name in ("2pc", "2pc:work=before", "saga", "outbox")],
     *[
         pytest.param(name, 10, marks=pytest.mark.heavy)
-        for name in ("tcc", "paxos-commit", "2pc:termination=cooperative")
+        for name in ("tcc", "paxos-commit", "2pc:termination=cooperative", "2pc:presumption=commit")
     ],
 ]
 SEEDED = [

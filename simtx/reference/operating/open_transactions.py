@@ -162,7 +162,7 @@ def read_notes(folder: RunFolder, nodes: Iterable[str]) -> Notes:
 
 
 def open_transactions(
-    folder: RunFolder, nodes: list[str], hub: str | None, evidence: Evidence
+    folder: RunFolder, nodes: list[str], hub: str | None, evidence: Evidence, *, presumption: str | None = "abort"
 ) -> list[OpenTransaction]:
     """Everything that is not finished, the gravest first.
 
@@ -171,12 +171,13 @@ def open_transactions(
         nodes: Its nodes.
         hub: The one that coordinates, or None.
         evidence: What nodes and broker say.
+        presumption: What the hub says of a transaction that it does not know: ``abort`` or ``commit``; None: it does not know either.
 
     Raises:
         AuditError: An audit log cannot be read.
     """
     notes = read_notes(folder, nodes)
-    judge = _Judge(notes, hub, evidence)
+    judge = _Judge(notes, hub, evidence, presumption)
     rows = [judge.held(one) for one in evidence.held]
     rows += [OpenTransaction(-1, node, "damaged", reason=why) for node, why in judge.damaged().items()]
     rows += judge.noted()
@@ -198,10 +199,11 @@ def open_transactions(
 class _Judge:
     """Puts what a node holds and what was noted about it together."""
 
-    def __init__(self, notes: Notes, hub: str | None, evidence: Evidence) -> None:
+    def __init__(self, notes: Notes, hub: str | None, evidence: Evidence, presumption: str | None) -> None:
         self._notes = notes
         self._hub = hub
         self._evidence = evidence
+        self._presumption = presumption
         self._at_hub = {one.tx: one for one in evidence.held if one.node == hub and one.role != RELAY}
         self._now = datetime.now(UTC)
 
@@ -234,18 +236,26 @@ class _Judge:
         return self.row(one.tx, one.node, "in flight", self.first(one.node, one.tx), reason=reason, **more)
 
     def damaged(self) -> dict[str, str]:
-        """Damage to stores, by node: also a coordinator's that lacks a decision which a prepared branch still waits for."""
+        """Damage to stores, by node: also a coordinator's that has no record for which a prepared branch still waits, and would presume the wrong outcome."""
         found = dict(self._evidence.damaged)
         hub = self._hub
         if hub is not None and hub not in found and self._evidence.stopped is None:  # of a run that is over
             for one in self._evidence.held:
-                note = self._notes.get((hub, one.tx))
-                if one.branch and not one.foreign and note and note.committed and one.tx not in self._at_hub:
-                    found[hub] = (
-                        f"its audit log says that it has decided to commit transaction {one.tx}, and its store has no record "
-                        "of that; put it back from a copy that holds all of it"
-                    )
+                if one.branch and not one.foreign and one.tx not in self._at_hub and (lost := self._lost(hub, one.tx)):
+                    found[hub] = f"{lost}; put it back from a copy that holds all of it"
         return found
+
+    def _lost(self, hub: str, tx: int) -> str:
+        """What a coordinator lacks that has no record of a transaction with a prepared branch; empty: it need not have one any more."""
+        note = self._notes.get((hub, tx))
+        committed = note is not None and note.committed
+        if (
+            self._presumption == "commit"
+        ):  # it has a record until it commits, and forgets an abort when no branch is left
+            says = f"its audit log does not say that it has decided to commit transaction {tx}, and its store has no record of it"
+            return "" if committed else f"{says}, so that it would presume a commit"
+        says = f"its audit log says that it has decided to commit transaction {tx}, and its store has no record of that"
+        return says if committed else ""
 
     def _branch(self, one: Holding) -> tuple[Problem, str]:
         """Why a prepared branch is still there."""
@@ -261,9 +271,10 @@ class _Judge:
         if theirs is not None:
             recorded = f" and has recorded '{theirs.records[-1]}'" if theirs.records else ""
             return "in doubt", f"'{hub}' is {theirs.state}{recorded}"
+        presumed = f": {self._presumption} will be presumed" if self._presumption else ""
         if (hub, one.tx) in self._notes:
-            return "in doubt", f"'{hub}' has no record of it: abort will be presumed"
-        return "orphan", f"'{hub}' has never heard of it: abort will be presumed"
+            return "in doubt", f"'{hub}' has no record of it{presumed}"
+        return "orphan", f"'{hub}' has never heard of it{presumed}"
 
     def noted(self) -> list[OpenTransaction]:
         """Findings from the audit logs alone."""

@@ -22,6 +22,7 @@ from simtx.protocols.tcc_participant import TccParticipant
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
 from simtx.protocols.two_phase_participant import Participant
+from simtx.protocols.two_phase_presumed import PresumedParticipant, PresumingCoordinator
 from simtx.protocols.two_phase_termination import CooperativeParticipant, NamingCoordinator
 
 
@@ -94,6 +95,19 @@ class Cooperative2(TwoPhaseCommit):
 
     coordinator: type[Coordinator] = NamingCoordinator
     participant: type[Participant] = CooperativeParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        kind = self.coordinator if node == self.hub else self.participant
+        return kind(node, tx, self.policies or Policies())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presumed2(TwoPhaseCommit):
+    """Two-phase commit with presumed commit, and other machines."""
+
+    presumption: Literal["abort", "commit"] = "commit"
+    coordinator: type[Coordinator] = PresumingCoordinator
+    participant: type[Participant] = PresumedParticipant
 
     def machine(self, node: str, tx: int) -> Machine:
         kind = self.coordinator if node == self.hub else self.participant

@@ -1,4 +1,4 @@
-"""Defects of the variants of two-phase commit: cooperative termination, last resource, one phase."""
+"""Defects of the variants of two-phase commit: presumed commit, cooperative termination, last resource, one phase."""
 
 from __future__ import annotations
 
@@ -6,12 +6,59 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Message, Transact
-from simtx.protocols.commit_machine import FORGET
+from simtx.protocols.commit_machine import FORGET, ROLLBACK
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
+from simtx.protocols.two_phase_presumed import PresumedParticipant, PresumingCoordinator
 from simtx.protocols.two_phase_termination import CooperativeParticipant, NamingCoordinator
 
-from .catalogue import Cooperative2, Last2, Mutant
+from .catalogue import Cooperative2, Last2, Mutant, Presumed2
+
+# --- presumed commit ---------------------------------------------------------------------------------------------------------------
+
+
+class CollectsLazily(PresumingCoordinator):
+    __slots__ = ()
+
+    def begin(self, event: Any) -> Any:
+        first, *rest = super().begin(event)
+        return [replace(first, forced=False), *rest]
+
+
+class ForgetsAborts(PresumingCoordinator):
+    __slots__ = ()
+
+    def abort(self, reason: str) -> Any:
+        effects = super().abort(reason)
+        self.state = "finished"
+        return [*effects, FORGET]
+
+
+class AsksVotersOnly(PresumingCoordinator):
+    __slots__ = ()
+
+    def abort(self, reason: str) -> Any:
+        self.updating = [service for service in self.updating if service not in self.pending]
+        return super().abort(reason)
+
+
+class RefusesWithoutTombstone(PresumedParticipant):
+    __slots__ = ()
+
+    def vote(self, event: Any) -> Any:
+        if event.status in ("refused", "failed"):
+            self.state = "finished"
+            return [Message("no", self.tx, self.node, self.coordinator, event.status), FORGET]
+        return super().vote(event)
+
+
+class UndoesWithoutTombstone(PresumedParticipant):
+    __slots__ = ()
+
+    def roll_back(self, event: Any) -> Any:
+        self.state = "finished"
+        return [replace(ROLLBACK, forced=True), Message("ack", self.tx, self.node, event.sender), FORGET]
+
 
 # --- cooperative termination ------------------------------------------------------------------------------------------------------
 
@@ -103,6 +150,48 @@ class PerformsCopies(LastResourceParticipant):
 
 
 MUTANTS = (
+    Mutant(
+        "collecting-lazy",
+        "PREPARE is sent before the record that says who may have to undo something is durable.",
+        Presumed2(coordinator=CollectsLazily),
+        "durable-votes",
+        {"crashes": 1},
+    ),
+    Mutant(
+        "abort-forgotten-at-once",
+        "The coordinator forgets an abort as one that presumes aborts does, and tells who asks COMMIT.",
+        Presumed2(coordinator=ForgetsAborts),
+        "durable-votes",
+        {},
+    ),
+    Mutant(
+        "abort-told-to-voters-only",
+        "An abort is forgotten while the vote of somebody is still on its way.",
+        Presumed2(coordinator=AsksVotersOnly),
+        "durable-votes",
+        {},
+    ),
+    Mutant(
+        "refusal-without-tombstone",
+        "A participant says NO and leaves nothing by which a copy of PREPARE would be recognised.",
+        Presumed2(participant=RefusesWithoutTombstone),
+        "durable-votes",
+        {"failures": 1, "duplicates": 1},
+    ),
+    Mutant(
+        "undone-without-tombstone",
+        "A participant acknowledges an abort and leaves nothing by which a copy of PREPARE would be recognised.",
+        Presumed2(participant=UndoesWithoutTombstone),
+        "durable-votes",
+        {"duplicates": 1},
+    ),
+    Mutant(
+        "tombstones-pruned",
+        "A tombstone is pruned while a copy of PREPARE may still arrive.",
+        Presumed2(),
+        "durable-votes",
+        {"duplicates": 1, "retained": 0},
+    ),
     Mutant(
         "no-tombstone",
         "A peer that never voted says ABORTED, and leaves nothing that would keep it from voting YES afterwards.",

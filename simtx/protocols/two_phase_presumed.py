@@ -1,0 +1,340 @@
+"""Two-phase commit with presumed commit: who asks about a transaction that nobody knows any more is told COMMIT.
+
+**Law.** That of two-phase commit (`simtx.protocols.two_phase_commit`).
+
+**Sources.** C. Mohan, B. Lindsay, R. Obermarck, "Transaction management in the R* distributed database management system", ACM TODS 11(4), 1986;
+B. Lampson, D. Lomet, "A new presumed commit optimization for two phase commit", VLDB 1993.
+
+**Theory of operation.** Most transactions commit, so here it is the commits that nobody acknowledges. Before the coordinator asks for votes it forces a
+``collecting`` record with the names of all that write. A restarted coordinator that finds it without a ``commit`` record aborts. It may forget
+a commit at once, and an abort only when everybody in the record has acknowledged it: an inquiry for a transaction without a record is answered COMMIT.
+
+That makes every trace of an abort precious. A participant that has refused or undone its branch writes a *tombstone* under the key of the branch before it
+says NO or ACK. Otherwise a late copy of PREPARE would prepare the branch anew, and the coordinator, which has forgotten the abort, would tell it COMMIT.
+
+**Costs.** N participants write, K of them refuse. Commit: 3N messages and 2N + 2 forced writes. (The sources count N + 2: there a participant commits lazily. Stores here
+force each commit of a branch, as PostgreSQL's COMMIT PREPARED does.) Refused: 4N - 2K messages and 2N - K + 1 forced writes, K of which the sources do not have: they
+assume that no message comes twice. A participant that only reads takes two messages and no write. If all only read, the coordinator forces two records: a
+client that was told of a commit must not be told of an abort after a restart.
+
+**Invariants.**
+
+1. PREPARE is sent behind a durable ``collecting`` record, COMMIT and the answer behind a durable ``commit`` record.
+2. The coordinator forgets an abort only when a tombstone is durable at everybody that writes. So nobody is in doubt about it, or ever will be.
+3. A tombstone and the row of a committed branch exclude each other: both stand under one key, and the first one stays.
+
+**Known weaknesses.** Blocking, as under presumed abort. An abort is not over while one participant is away, and refusals cost forced writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols.commit_machine import (
+    ABORTED,
+    ANSWER_ABORTED,
+    ANSWER_COMMITTED,
+    CANCEL_VOTE,
+    COMMIT,
+    COMMITTED,
+    FORGET,
+    LAZY_ABORT,
+    LAZY_END,
+    ROLLBACK,
+)
+from simtx.protocols.contract import (
+    Alert,
+    Answer,
+    Append,
+    Branch,
+    Done,
+    Effect,
+    Message,
+    Record,
+    Request,
+    Suspect,
+    Timer,
+    Transact,
+    Transition,
+)
+from simtx.protocols.names import TOMBSTONE
+from simtx.protocols.operations import writes
+from simtx.protocols.policies import Policies
+from simtx.protocols.two_phase_coordinator import Coordinator
+from simtx.protocols.two_phase_participant import Participant
+
+_TOMBSTONE: Final = Branch(TOMBSTONE)
+
+
+class PresumingCoordinator(Coordinator):
+    """Collects the votes, decides, forgets a commit at once, and repeats an abort until everybody that writes has acknowledged it.
+
+    Its forced records are ``("collecting", names of those that write)`` and ``("commit",)``.
+
+    Attributes:
+        updating: Participants that write and have not refused.
+        pending: While voting, those that have not voted; while aborting, those whose tombstone is not known to be there.
+    """
+
+    __slots__ = ()
+
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "begin", "begin", ("voting", "finished"), "force collecting, PREPARE to all", of="request"),
+        Transition("idle", "yes", "presume_commit", ("finished",), "not known, so committed: COMMIT", of="message"),
+        Transition("idle", "inquiry", "presume_commit", ("finished",), "not known, so committed: COMMIT", of="message"),
+        Transition(
+            "voting",
+            "yes",
+            "take_yes",
+            ("voting", "finished"),
+            "count; the last vote: force commit, answer, COMMIT to YES voters",
+            of="message",
+        ),
+        Transition(
+            "voting",
+            "read",
+            "take_read",
+            ("voting", "finished"),
+            "drop out; the last vote: force commit, answer, COMMIT to YES voters",
+            of="message",
+        ),
+        Transition(
+            "voting",
+            "no",
+            "take_no",
+            ("voting", "aborting", "finished"),
+            "lazy abort, answer, ABORT to YES voters",
+            of="message",
+        ),
+        Transition(
+            "voting",
+            "vote",
+            "miss_votes",
+            ("aborting", "finished"),
+            "too late: lazy abort, answer, ABORT to YES voters",
+            of="timer",
+        ),
+        Transition("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence", of="message"),
+        Transition("aborting", "yes", "tell_abort", ("aborting",), "ABORT", of="message"),
+        Transition("aborting", "inquiry", "tell_abort", ("aborting",), "ABORT", of="message"),
+        Transition(
+            "aborting", "no", "take_undone", ("aborting", "finished"), "count; the last one: lazy end", of="message"
+        ),
+        Transition(
+            "aborting", "ack", "take_undone", ("aborting", "finished"), "count; the last one: lazy end", of="message"
+        ),
+        Transition(
+            "aborting",
+            "acknowledgement",
+            "repeat_abort",
+            ("aborting",),
+            "ABORT again to those without ACK",
+            of="timer",
+        ),
+    )
+    bodies: ClassVar[Mapping[str, Form]] = {
+        "yes": nothing,
+        "read": nothing,
+        "no": text,
+        "ack": nothing,
+        "inquiry": nothing,
+    }
+    stale: ClassVar[dict[str, frozenset[str]]] = {
+        "idle": frozenset({"no", "read", "ack"}),
+        "voting": frozenset({"begin"}),
+        "aborting": frozenset({"begin", "read"}),
+    }
+
+    # --- idle ----------------------------------------------------------------------------------------------------------------
+
+    def begin(self, event: Request) -> list[Effect]:
+        """Write down who may have to undo something, and only then ask for votes."""
+        effects = super().begin(event)
+        if self.state != "voting":
+            return effects
+        asked = [effect for effect in effects if isinstance(effect, Message)]
+        self.updating = [one.to for one in asked if writes(one.body[0])]
+        return [Append(("collecting", *self.updating)), *effects]
+
+    def presume_commit(self, event: Message) -> list[Effect]:
+        """Answer COMMIT for a transaction that is not known: an abort is remembered until nobody can ask about it any more."""
+        self.state = "finished"
+        return [Message("commit", self.tx, self.node, event.sender), FORGET]
+
+    # --- voting --------------------------------------------------------------------------------------------------------------
+
+    def take_read(self, event: Message) -> list[Effect]:
+        """A participant without writes has nothing to commit or to undo."""
+        return self.take_yes(event)
+
+    def take_no(self, event: Message) -> list[Effect]:
+        """One NO decides."""
+        if not self.first_vote(event.sender):
+            return []
+        if event.sender in self.updating:
+            self.updating.remove(event.sender)
+        return self.abort(f"{event.body} by {event.sender}")
+
+    def miss_votes(self, _event: Timer) -> list[Effect]:
+        """The vote has lasted too long: abort."""
+        late = [*self.pending]
+        effects = self.abort("no vote of " + ", ".join(late))
+        return [*effects[:-1], *(Suspect(service) for service in late), effects[-1]]
+
+    def close_vote(self) -> list[Effect]:
+        """All votes are in, none is NO: commit, and forget."""
+        self.state = "finished"
+        # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
+        return [Append(("commit",)), COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", self.updating), FORGET]
+
+    def abort(self, reason: str) -> list[Effect]:
+        """Tell the client and those that voted YES. Who has not voted yet is told when it has, or when its acknowledgement is missed."""
+        voted = [service for service in self.updating if service not in self.pending]
+        self.pending = [*self.updating]
+        effects: list[Effect] = [LAZY_ABORT, ABORTED, Answer("aborted", reason), *self.tell_all("abort", voted)]
+        if not self.pending:
+            self.state = "finished"
+            return [*effects, FORGET]
+        self.state = "aborting"
+        return [*effects, CANCEL_VOTE, self.timer("acknowledgement", self.policies.acknowledgement_timeout)]
+
+    def tell_all(self, kind: str, services: Sequence[str]) -> list[Effect]:
+        """The decision for each of them."""
+        return [Message(kind, self.tx, self.node, service) for service in services]
+
+    # --- aborting ------------------------------------------------------------------------------------------------------------
+
+    def tell_abort(self, event: Message) -> list[Effect]:
+        """Answer a late vote or an inquiry; one of a participant that has acknowledged is a late copy."""
+        return self.tell_all("abort", [event.sender]) if event.sender in self.pending else []
+
+    def take_undone(self, event: Message) -> list[Effect]:
+        """A tombstone is there; when all are, nobody will ever ask again."""
+        if event.sender not in self.pending:
+            return []
+        self.pending.remove(event.sender)
+        if self.pending:
+            return []
+        self.state = "finished"
+        return [LAZY_END, FORGET]
+
+    def repeat_abort(self, _event: Timer) -> list[Effect]:
+        """Send ABORT again, for ever: an abort that is forgotten too early would be taken for a commit."""
+        effects: list[Effect] = [Suspect(service) for service in self.pending]
+        if self.count_attempt():
+            effects.append(Alert(f"abort not acknowledged by {', '.join(self.pending)} after {self.attempt} attempts"))
+        effects.extend(self.tell_all("abort", self.pending))
+        effects.append(self.timer("acknowledgement", self.policies.acknowledgement_timeout))
+        return effects
+
+    # --- restart -------------------------------------------------------------------------------------------------------------
+
+    def recover(self, records: Sequence[Record]) -> list[Effect]:
+        """Without a commit record the transaction is aborted, at everybody that may have voted YES. The client is answered again."""
+        if not records:
+            return []
+        self.state = "finished"
+        last = records[-1][0]
+        if last == "end":
+            return [FORGET]
+        names = [str(name) for name in records[0][1:]]
+        if last == "commit":
+            return [COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", names), FORGET]
+        if not names:
+            return [ABORTED, ANSWER_ABORTED, FORGET]
+        self.state = "aborting"
+        self.updating = names
+        self.pending = [*names]
+        wait = self.timer("acknowledgement", self.policies.acknowledgement_timeout)
+        return [ABORTED, ANSWER_ABORTED, *self.tell_all("abort", names), wait]
+
+
+class PresumedParticipant(Participant):
+    """A participant that acknowledges aborts and not commits, and leaves a tombstone of each abort.
+
+    Attributes:
+        refusal: Why it votes NO.
+    """
+
+    __slots__ = ("refusal",)
+
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work", of="message"),
+        Transition("idle", "abort", "fence", ("undoing",), "tombstone", of="message"),
+        Transition(
+            "preparing",
+            "prepared",
+            "vote",
+            ("in-doubt", "refusing", "finished"),
+            "done: YES; refused or failed: tombstone; aborted before: NO; committed before: silence",
+            of="done",
+        ),
+        Transition("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO", of="done"),
+        Transition("refusing", "fenced", "refuse", ("finished",), "NO; failed: silence", of="done"),
+        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again", of="message"),
+        Transition("in-doubt", "commit", "commit", ("finished",), "force commit, release", of="message"),
+        Transition("in-doubt", "abort", "roll_back", ("undoing",), "roll back, release, tombstone", of="message"),
+        Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever", of="timer"),
+        Transition("undoing", "fenced", "acknowledge_abort", ("finished",), "ACK; failed: silence", of="done"),
+    )
+    stale: ClassVar[dict[str, frozenset[str]]] = {
+        "idle": frozenset({"commit"}),
+        **dict.fromkeys(
+            ("preparing", "reading", "refusing", "undoing"),
+            frozenset({"prepare", "commit", "abort"}),
+        ),
+    }
+
+    def __init__(self, node: str, tx: int, policies: Policies) -> None:
+        super().__init__(node, tx, policies)
+        self.refusal = ""
+
+    def leave_tombstone(self) -> Transact:
+        """Never vote for commit any more."""
+        return Transact("fenced", (), (self.tx, "branch"), _TOMBSTONE)
+
+    # --- voting --------------------------------------------------------------------------------------------------------------
+
+    def vote(self, event: Done) -> list[Effect]:
+        """Vote as the store says; NO only behind a tombstone."""
+        if event.status in ("refused", "failed"):
+            self.state = "refusing"
+            self.refusal = event.status
+            return [self.leave_tombstone()]
+        if event.status == "duplicate" and event.value == TOMBSTONE:
+            self.state = "finished"
+            return [Message("no", self.tx, self.node, self.coordinator, "aborted before"), FORGET]
+        return super().vote(event)
+
+    def refuse(self, event: Done) -> list[Effect]:
+        """NO; if the tombstone is not there, the coordinator misses the vote and asks for one."""
+        self.state = "finished"
+        if event.status == "failed":
+            return [FORGET]
+        return [Message("no", self.tx, self.node, self.coordinator, self.refusal), FORGET]
+
+    # --- the decision --------------------------------------------------------------------------------------------------------
+
+    def commit(self, _event: Message) -> list[Effect]:
+        """Nobody waits for an acknowledgement: who has lost COMMIT inquires, and is told so again."""
+        self.state = "finished"
+        return [COMMIT, FORGET]
+
+    def roll_back(self, event: Message) -> list[Effect]:
+        """Undo; after the ACK the coordinator may forget."""
+        self.coordinator = event.sender
+        self.state = "undoing"
+        return [ROLLBACK, self.leave_tombstone()]
+
+    def fence(self, event: Message) -> list[Effect]:
+        """ABORT without a branch: none may be prepared any more."""
+        self.coordinator = event.sender
+        self.state = "undoing"
+        return [self.leave_tombstone()]
+
+    def acknowledge_abort(self, event: Done) -> list[Effect]:
+        """ACK; if the tombstone is not there, the coordinator repeats ABORT."""
+        self.state = "finished"
+        return [FORGET] if event.status == "failed" else [Message("ack", self.tx, self.node, self.coordinator), FORGET]
