@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption, SeedOption, StrategiesArgument
+from simtx.cli.common import draw_out, drawable, load, print_json
+from simtx.cli.options import ChangeOption, JsonOption, SeedOption, StrategiesArgument
 
 
 def alerts(
@@ -34,12 +35,14 @@ def alerts(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Say which faults of a run somebody would have noticed, after how long, and what fired for nothing. Exit code 1: a fault was not noticed."""
+    """Say which faults monitoring would have noticed.
+
+    Prints after how long, and what fired for nothing. Ends with 1 if a fault was not noticed.
+    """
     import simtx
     from simtx.alerts import prometheus as rule_file
     from simtx.alerts import read_rules
     from simtx.alerts.rules import DEFAULT
-    from simtx.cli.common import draw_out, drawable, load, print_json
     from simtx.errors import ScenarioError
     from simtx.experiments.compare import DEFAULT as PLAIN
     from simtx.experiments.compare import labelled

@@ -13,42 +13,37 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Final, ParamSpec, TextIO, TypeVar
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
 from simtx.cli.alerts import alerts
 from simtx.cli.audit import audit
+from simtx.cli.built_in import scenarios, strategies
 from simtx.cli.calibrate import calibrate
-from simtx.cli.check_history import check_history
+from simtx.cli.check_history import check_history, convert
+from simtx.cli.common import add_command
 from simtx.cli.compare import compare
-from simtx.cli.convert import convert
-from simtx.cli.crash_matrix import crash_matrix
 from simtx.cli.diff import diff
 from simtx.cli.execute import execute
 from simtx.cli.frontier import frontier
+from simtx.cli.kills import crash_matrix, soak
 from simtx.cli.report import report
 from simtx.cli.saturation import saturation
-from simtx.cli.scenarios import scenarios
 from simtx.cli.sensitivity import sensitivity
 from simtx.cli.simulate import simulate
-from simtx.cli.soak import soak
 from simtx.cli.start import INTERRUPTED, begin
 from simtx.cli.story import story
-from simtx.cli.strategies import strategies
 from simtx.cli.sweep import sweep
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
-from simtx.cli.verify import verify
-from simtx.cli.verify_derived import verify_derived
+from simtx.cli.verify import verify, verify_derived
 from simtx.errors import ScenarioError, SimtxError
 from simtx.printable import printable
 
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -78,43 +73,40 @@ def _options(
     """Which way of keeping distributed data consistent should this system use, and what will it cost?"""
 
 
-def _ready(function: Callable[P, R], *modules: str) -> Callable[P, R]:
-    """A command that imports these modules before it begins to work."""
+def _add(function: Callable[..., None], *modules: str) -> None:
+    """Add a command, which imports these modules before it begins to work."""
 
     @functools.wraps(function)
-    def command(*args: P.args, **options: P.kwargs) -> R:
+    def command(**options: Any) -> None:
         begin(*modules)
-        return function(*args, **options)
+        function(**options)
 
-    return command
+    add_command(app, command)
 
 
-_SIMULATOR: Final = ("simtx.simulator", "simtx.report.tables")
-_COMPARISON: Final = ("simtx.experiments", "simtx.report.tables")
-_REAL: Final = ("simtx.reference.execute", "simtx.report.tables")
-app.command()(_ready(scenarios, "simtx.scenario"))
-app.command()(_ready(strategies, "simtx.protocols"))
-app.command()(_ready(simulate, *_SIMULATOR))
-app.command()(_ready(compare, *_COMPARISON))
-app.command()(_ready(story, "simtx.experiments.stories", "simtx.report.stories"))
-app.command()(_ready(alerts, "simtx.simulator", "simtx.alerts", "simtx.report.alerts"))
-app.command()(_ready(sweep, "simtx.experiments.sweep"))
-app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
-app.command()(_ready(saturation, "simtx.experiments.saturation", "simtx.report.saturation"))
-app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))
-app.command()(_ready(report, "simtx.experiments.saved", "simtx.report.review.report"))
-app.command()(_ready(verify, "simtx.checker.protocols.verify"))
-app.command("verify-derived")(_ready(verify_derived, "simtx.checker.derived.verify"))
-app.command()(_ready(diff, "simtx.experiments.diff", "simtx.report.diff"))
-app.command("check-history")(_ready(check_history, "simtx.histories"))
-app.command()(_ready(convert, "simtx.histories"))
-app.command()(_ready(execute, *_REAL))
+_add(scenarios, "simtx.scenario")
+_add(strategies, "simtx.protocols")
+_add(simulate, "simtx.simulator", "simtx.report.tables")
+_add(compare, "simtx.experiments", "simtx.report.tables")
+_add(story, "simtx.experiments.stories", "simtx.report.stories")
+_add(alerts, "simtx.simulator", "simtx.alerts", "simtx.report.alerts")
+_add(sweep, "simtx.experiments.sweep")
+_add(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier")
+_add(saturation, "simtx.experiments.saturation", "simtx.report.saturation")
+_add(sensitivity, "simtx.experiments.sensitivity")
+_add(report, "simtx.experiments.saved", "simtx.report.review.report")
+_add(verify, "simtx.checker.protocols.verify")
+_add(verify_derived, "simtx.checker.derived.verify")
+_add(diff, "simtx.experiments.diff", "simtx.report.diff")
+_add(check_history, "simtx.histories")
+_add(convert, "simtx.histories")
+_add(execute, "simtx.reference.execute", "simtx.report.tables")
 app.add_typer(transactions)
-app.command()(_ready(audit, "simtx.reference.run_folder.audit"))
-app.command()(_ready(calibrate, "simtx.validation.calibrate"))
-app.command()(_ready(validate, "simtx.validation.validate"))
-app.command("crash-matrix")(_ready(crash_matrix, "simtx.validation.crash_matrix"))
-app.command()(_ready(soak, "simtx.validation.soak"))
+_add(audit, "simtx.reference.run_folder.audit")
+_add(calibrate, "simtx.validation.calibrate")
+_add(validate, "simtx.validation.validate")
+_add(crash_matrix, "simtx.validation.crash_matrix")
+_add(soak, "simtx.validation.soak")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import print_json
+from simtx.cli.options import JsonOption, RunFolderArgument
 from simtx.printable import printable
 from simtx.protocols.names import CLIENT
 
@@ -24,12 +24,14 @@ _KEYS: Final = {
 
 
 def audit(
-    folder: Annotated[Path, typer.Argument(help="Folder of the run; it may be running or over.")],
+    folder: RunFolderArgument,
     transaction: Annotated[int | None, typer.Option(min=0, help="Only what is about this transaction.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print the audit logs of all nodes in the order of time, and verify them: ends with 1 if one is not as it was written."""
-    from simtx.cli.common import print_json
+    """Print and verify the audit logs of a real run.
+
+    The lines of all nodes stand in the order of time. Ends with 1 if a log is not as it was written.
+    """
     from simtx.reference.run_folder.audit import read_folder
     from simtx.reference.run_folder.folder import RunFolder
 

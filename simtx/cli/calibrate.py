@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, JsonOption, StoreOption
+from simtx.cli.common import folder, load, print_json, writing
+from simtx.cli.options import BrokerOption, JsonOption, StoreOption
 from simtx.errors import ScenarioError
 
 
@@ -23,9 +24,11 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="Folder for the file NAME.toml.")] = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Measure messages, forced writes, local transactions and publications here, and write them into a calibration file."""
+    """Measure the building blocks of runs on this machine.
+
+    These are messages, forced writes, local transactions and publications; they are written into a calibration file.
+    """
     import simtx
-    from simtx.cli.common import folder, load, print_json, writing
     from simtx.scenario.calibration import BLOCKS
 
     chosen = load(scenario, ())

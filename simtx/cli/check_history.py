@@ -1,4 +1,4 @@
-"""``simtx check-history``: whether a recorded history is possible at a consistency level."""
+"""``simtx check-history``: whether a recorded history is possible at a consistency level; ``simtx convert``: one of another tool as a file of ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import draw, drawable, echo_verdict, print_json, replacing
+from simtx.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from simtx.histories import HistoryReport
@@ -42,8 +43,10 @@ def check_history(
     plot: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Draw the gravest cycle into this file.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check a recorded history: ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown."""
-    from simtx.cli.common import drawable, echo_verdict, print_json
+    """Check a recorded history against a consistency level.
+
+    Ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown.
+    """
     from simtx.histories import check_history as check
 
     if plot is not None:
@@ -61,6 +64,37 @@ def check_history(
             typer.echo(f"written: {plot}")
     if report.valid is not True:
         raise typer.Exit(1)
+
+
+def convert(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A history of Jepsen (EDN or JSON), of dbcop, or lines such as w(key,value,session,transaction)."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write, with one transaction a line (JSON Lines).")
+    ],
+) -> None:
+    """Write a history of another tool as a file of simtx.
+
+    The page on histories describes its form. The content of the history says which tool has written it.
+    """
+    import json
+
+    from simtx.errors import ScenarioError
+    from simtx.histories.parsing import Entries, read_file, read_history
+
+    entries = read_file(file)
+    if not isinstance(entries, Entries):
+        problem = "is the event log of a run, whose order of versions no list of transactions holds; check it as it is: simtx check-history"
+        raise ScenarioError(problem, file.name)
+    read_history(entries)
+    with replacing(out) as path, path.open("w", encoding="utf-8") as written:
+        for entry in entries:
+            written.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    typer.echo(f"written: {out} ({len(entries)} transactions)")
 
 
 def _granted(names: list[str] | tuple[str, ...]) -> list[str]:
@@ -88,8 +122,6 @@ def _draw(report: HistoryReport, path: Path) -> None:
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
-
-    from simtx.cli.common import draw
 
     figure, axes = plt.subplots(figsize=(7, 5))
     report.plot(axes)

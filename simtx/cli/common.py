@@ -1,15 +1,16 @@
-"""Parts that several commands share: loading a scenario with changes, warnings, folders, JSON."""
+"""Parts that several commands share: loading a scenario with changes, warnings, folders, pictures, JSON."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -19,50 +20,18 @@ from simtx.metrics.plain import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
     from simtx.engine.choices import Engine
     from simtx.experiments.sweep.study import Row
     from simtx.experiments.work import Outcome
     from simtx.scenario import Scenario
     from simtx.scenario.provenance import Provenance
-    from simtx.validation.crash_matrix import CrashMatrix
-    from simtx.validation.soak import Soak
 
 
-ChangeOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
-]
-ScenarioArgument: TypeAlias = Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")]
-StrategyArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        help="2pc, paxos-commit, cornus, saga, tcc, outbox, choreography or dual-write; options as in '2pc:work=before'."
-    ),
-]
-StrategiesArgument: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
-]
-StoreOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        envvar="SIMTX_STORE",
-        help="sqlite, postgres, or the DSN of a server: postgresql://... An address with a password belongs into the variable, which 'ps' does not show.",
-    ),
-]
-BrokerOption: TypeAlias = Annotated[
-    str, typer.Option(envvar="SIMTX_BROKER", help="embedded, nats, or the URL of a server: nats://...; likewise.")
-]
-EngineOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(help="auto, interpreted or fast: what plays or searches; what comes out is the same. Default: auto."),
-]
-SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of all random streams.")]
-WorkersOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")]
-PictureOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--out", metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
-]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+def add_command(group: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
+    """Add a command; a list of commands shows the first line of its docstring whole, and does not cut it to the width of the terminal."""
+    group.command(name, short_help=(function.__doc__ or "").partition("\n")[0])(function)
 
 
 def engine_named(name: str | None) -> Engine | None:
@@ -82,17 +51,15 @@ def engine_named(name: str | None) -> Engine | None:
     raise ScenarioError(f"there is no engine '{name}'; {hint(name, ENGINES)}", "--engine")
 
 
-@contextmanager
-def played_by(name: str | None) -> Iterator[None]:
-    """What is simulated in this process inside this block is played by the engine that an option names.
+def played_by(name: str | None) -> AbstractContextManager[None]:
+    """A block within which whatever is simulated in this process is played by the engine that an option names.
 
     Raises:
         ScenarioError: There is no such engine.
     """
     from simtx.engine.choices import preferring
 
-    with preferring(engine_named(name)):
-        yield
+    return preferring(engine_named(name))
 
 
 def load(name: str, changes: Sequence[str]) -> Scenario:
@@ -150,13 +117,9 @@ def knowing(metrics: Sequence[str], strategies: int) -> Callable[[Row, Outcome],
     return told
 
 
-def go_on() -> NoReturn:
-    """End as interrupted, and say how to go on.
-
-    Raises:
-        Exit: Always.
-    """
-    warn([f"interrupted; what is finished is kept; go on with: {shlex.join(['simtx', *sys.argv[1:]])}"])
+def go_on(kept: str = "interrupted; what is finished is kept") -> NoReturn:
+    """End as interrupted, and say what is kept and how to go on."""
+    warn([f"{kept}; go on with: {shlex.join(['simtx', *sys.argv[1:]])}"])
     raise typer.Exit(130)
 
 
@@ -192,8 +155,9 @@ def folder(path: Path, *files: str) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ScenarioError(f"cannot write to folder '{path}': {reason}; choose another with --out", "--out") from None
+        raise ScenarioError(
+            f"cannot write to folder '{path}': {_reason(error)}; choose another with --out", "--out"
+        ) from None
     for file in files:
         there = path / file
         if there.exists() and not (there.is_file() and os.access(there, os.W_OK)):
@@ -218,13 +182,13 @@ def claimed(
     Raises:
         ScenarioError: The folder that is asked for holds other results, or cannot be written to.
     """
-    path = out if out is not None else Path(default)
-    number = 1
-    while held := _held(path, stem, origin if repeatable else None, files):
-        if out is not None:
-            raise ScenarioError(f"'{path}' holds {held}; choose another folder with --out", "--out")
-        number += 1
-        path = Path(f"{default}-{number}")
+    same = origin if repeatable else None
+    if out is None:
+        path = next(one for one in _numbered(default) if not _held(one, stem, same, files))
+    elif held := _held(out, stem, same, files):
+        raise ScenarioError(f"'{out}' holds {held}; choose another folder with --out", "--out")
+    else:
+        path = out
     folder(path, *files)
     with writing(path):
         document = {"provenance": origin.to_dict()}
@@ -234,11 +198,13 @@ def claimed(
 
 def fresh(default: str) -> Path:
     """The first of `default`, `default`-2, ... that is not there or is empty."""
-    path, number = Path(default), 1
-    while path.exists() and (not path.is_dir() or any(path.iterdir())):
-        number += 1
-        path = Path(f"{default}-{number}")
-    return path
+    return next(path for path in _numbered(default) if not path.exists() or (path.is_dir() and not any(path.iterdir())))
+
+
+def _numbered(default: str) -> Iterator[Path]:
+    """`default`, `default`-2, `default`-3, and so on."""
+    yield Path(default)
+    yield from (Path(f"{default}-{number}") for number in itertools.count(2))
 
 
 def _held(path: Path, stem: str, origin: Provenance | None, files: Sequence[str]) -> str:
@@ -265,8 +231,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ScenarioError(f"cannot write '{error.filename or path}': {reason}", "--out") from None
+        raise ScenarioError(f"cannot write '{error.filename or path}': {_reason(error)}", "--out") from None
+
+
+def _reason(error: OSError) -> str:
+    """Why the system refuses, in its own words."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 @contextmanager
@@ -286,11 +256,25 @@ def replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
-def save_picture(ax: Axes, path: Path, **options: Any) -> None:
-    """Write the figure of some axes into a file."""
-    figure = ax.get_figure(root=True)
+def save_picture(picture: Figure | Axes, path: Path, **options: Any) -> None:
+    """Write a figure, or that of some axes, into a file."""
+    figure = picture if hasattr(picture, "savefig") else picture.get_figure(root=True)
     if figure is not None:
         figure.savefig(path, **options)
+
+
+def save_pictures(store: Path, drawn: Mapping[str, Callable[[], Figure | Axes]]) -> list[str]:
+    """Draw pictures, by their names, into a results folder; returns the files, as paths below it."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    files = []
+    with writing(store):
+        (store / "pictures").mkdir(parents=True, exist_ok=True)
+        for name, plot in drawn.items():
+            files.append(f"pictures/{name}.png")
+            save_picture(plot(), store / files[-1])
+    return files
 
 
 def drawable(path: Path, option: str) -> None:
@@ -320,15 +304,13 @@ def drawable(path: Path, option: str) -> None:
 
 
 def draw(picture: Figure | Axes, path: Path, option: str) -> None:
-    """Draw a figure, or that of some axes, into a file.
+    """Draw a figure, or that of some axes, into the file of an option.
 
     Raises:
         ScenarioError: The file cannot be written.
     """
     try:
-        figure = picture if hasattr(picture, "savefig") else picture.get_figure(root=True)
-        if figure is not None:
-            figure.savefig(path, bbox_inches="tight")
+        save_picture(picture, path, bbox_inches="tight")
     except OSError as error:
         raise ScenarioError(f"cannot draw into '{path}': {error.strerror or error}", option) from None
 
@@ -343,20 +325,12 @@ def draw_out(plot: Callable[[], Figure | Axes], out: Path | None, *, json: bool)
         typer.echo(f"written: {out}", err=json)
 
 
-def conclude(result: CrashMatrix | Soak, *, json: bool) -> None:
-    """Print the result of a check, and end as it did.
-
-    Raises:
-        Exit: It was interrupted (130), or something is violated (1).
-    """
-    if json:
-        print_json(result.as_dict())
-    else:
-        typer.echo(result.text)
-    if result.interrupted:
-        raise typer.Exit(130)
-    if not result.ok:
-        raise typer.Exit(1)
+def tell_repeats(violations: DataFrame, failures: DataFrame) -> None:
+    """Name on standard error the commands that show a violation, and that repeat a failed run."""
+    for line in violations.drop_duplicates(["strategy", "property"]).itertuples():
+        typer.echo(f"simtx: {line.strategy} has violated '{line.property}'; its story: {line.see_with}", err=True)
+    for row in failures.itertuples():
+        typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
 
 
 def echo_verdict(good: bool | None, text: str) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simtx.cli.common import (
+from simtx.cli.common import claimed, engine_named, load, print_json, replacing, tell_repeats, warn, writing
+from simtx.cli.options import (
     ChangeOption,
     EngineOption,
     JsonOption,
@@ -64,9 +65,11 @@ def compare(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
+    """Compare strategies on one scenario, with intervals.
+
+    Simulates each of them several times and prints a table; writes a picture and a CSV file.
+    """
     import simtx
-    from simtx.cli.common import claimed, engine_named, load, print_json, warn
     from simtx.experiments.compare import DEFAULT, INTERRUPTED, REPLICATIONS, check_plans, labelled
     from simtx.experiments.stopping import CAP, parsed
     from simtx.experiments.thresholds import thresholds
@@ -149,10 +152,7 @@ def compare(
         typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written if path != save)}")
         if save is not None:
             typer.echo(f"saved in {save}; simtx report {save} makes a report of it")
-    for line in comparison.violations.drop_duplicates(["strategy", "property"]).itertuples():
-        typer.echo(f"simtx: {line.strategy} has violated '{line.property}'; its story: {line.see_with}", err=True)
-    for row in failures.itertuples():
-        typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
+    tell_repeats(comparison.violations, failures)
     if problem is not None:
         raise problem
     if comparison.stopped == INTERRUPTED:
@@ -164,8 +164,6 @@ def compare(
 def _written(comparison: Comparison, target: Path) -> list[Path]:
     """Write the table, whole and in order, and the picture; returns the files."""
     import matplotlib as mpl
-
-    from simtx.cli.common import replacing, writing
 
     mpl.use("agg")
     table, picture = target / "comparison.csv", target / "comparison.png"

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import echo_verdict, print_json
+from simtx.cli.options import JsonOption
 
 
 def diff(
@@ -23,9 +24,11 @@ def diff(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare two event logs, clocks and ids aside: exit code 0 if they are the same, 1 with the first difference and its causes if not."""
+    """Show where two event logs part first, and why.
+
+    Clocks and ids do not count. Ends with 1 if the logs differ: the first difference is shown, with its causes.
+    """
     import simtx
-    from simtx.cli.common import echo_verdict, print_json
     from simtx.errors import ScenarioError
 
     if outcomes and order:

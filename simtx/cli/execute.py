@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, ChangeOption, JsonOption, ScenarioArgument, StoreOption, StrategyArgument
+from simtx.cli.common import load, print_json, warn
+from simtx.cli.options import BrokerOption, ChangeOption, JsonOption, ScenarioArgument, StoreOption, StrategyArgument
 from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, listed, show
 
 
@@ -40,12 +41,12 @@ def execute(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Execute one run for real: a process for every service, real databases, a real broker, real kills.
+    """Execute one run for real, on this machine.
 
+    Every service is a process, with a real database, a real broker and real kills.
     The scenario's network, disks and broker are not imitated, its service times and faults are. Ctrl-C ends every process.
     """
     import simtx
-    from simtx.cli.common import load, print_json, warn
     from simtx.protocols import strategy as resolve
     from simtx.reference.execute import origin
     from simtx.scenario.advice import unreachable

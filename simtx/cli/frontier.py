@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, WorkersOption
+from simtx.cli.common import changed, engine_named, go_on, knowing, print_json, save_pictures
+from simtx.cli.options import ChangeOption, EngineOption, JsonOption, ReplicationsOption, ResultsOption, WorkersOption
 
 
 def frontier(
@@ -30,24 +31,20 @@ def frontier(
         list[str] | None,
         typer.Option("--at", metavar="NAME=VALUE", help="Hold another parameter at one of its values."),
     ] = None,
-    replications: Annotated[
-        int | None, typer.Option(min=1, help="Of the cells that the experiment lists; default: as in the file.")
-    ] = None,
+    replications: ReplicationsOption = None,
     workers: WorkersOption = None,
     change: ChangeOption = None,
-    store: Annotated[Path | None, typer.Option(help="The results folder; default: that of the file.")] = None,
+    store: ResultsOption = None,
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Find where the winner changes: a map with an undecided zone over two parameters, the flip point with its interval over one.
+    """Find where the winner changes.
 
+    Over two parameters that is a map with an undecided zone, over one the flip point with its interval.
     The runs that the results folder has are used; those that help most are added. Only strategies that are compared are played. Ends with 0 if the undecided area is as small as was asked for, with
     1 if the budget ended the search.
     """
-    import matplotlib as mpl
-
     import simtx
-    from simtx.cli.common import changed, engine_named, go_on, knowing, print_json, save_picture, writing
     from simtx.experiments.said import usual_metric
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.kept import FRONTIER
@@ -85,12 +82,9 @@ def frontier(
         )
     except KeyboardInterrupt:  # at its first sites: there is no map yet
         go_on()
-    mpl.use("agg")
     target = Path(arguments["store"])
-    picture = target / "pictures" / f"{arguments['name']}-{metric}.png"
-    with writing(target):
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(found.plot(), picture)
+    (drawn,) = save_pictures(target, {f"{arguments['name']}-{metric}": found.plot})
+    picture = target / drawn
     if json:
         print_json({**found.as_dict(), "picture": str(picture)})
     else:

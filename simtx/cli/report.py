@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simtx.cli.common import EngineOption
+from simtx.cli.common import changed, engine_named, go_on, played_by, warn
+from simtx.cli.options import EngineOption
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def report(
     ] = None,
     engine: EngineOption = None,
 ) -> None:
-    """Write a report of saved results: one HTML page that needs nothing else, a decision record, and a CSV file.
+    """Write a design-review report of saved results.
 
+    It is one HTML page that needs nothing else, a decision record, and a CSV file.
     Ends with 0 whatever the decision is, and with 2 if an input is wrong or a file cannot be written.
     """
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, engine_named, played_by, warn
     from simtx.experiments.compare import of_run
     from simtx.metrics.run import Run
     from simtx.report.review.pdf import browser
@@ -116,7 +117,6 @@ def _objects(result: Any) -> dict[str, Any]:
 
 
 def _frontier(sweep: Sweep, axes: str, by: str, budget: int, engine: Engine | None) -> Any:
-    from simtx.cli.common import go_on
     from simtx.experiments.sweep.kept import FRONTIER
 
     x, _, y = (one.strip() for one in axes.partition(","))

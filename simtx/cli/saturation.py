@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import (
+from simtx.cli.common import draw_out, drawable, go_on, load, played_by, print_json
+from simtx.cli.options import (
     ChangeOption,
     EngineOption,
     JsonOption,
@@ -37,8 +38,10 @@ def saturation(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Search the highest throughput that a scenario sustains under each strategy, with intervals."""
-    from simtx.cli.common import draw_out, drawable, go_on, load, played_by, print_json
+    """Search the highest throughput that a scenario sustains.
+
+    It is searched for each strategy, and has an interval.
+    """
     from simtx.experiments.compare import DEFAULT
     from simtx.experiments.saturation import saturation as search
 

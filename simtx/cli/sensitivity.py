@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, ScenarioArgument, SeedOption, WorkersOption
+from simtx.cli.common import changed, engine_named, go_on, knowing, load, print_json, save_pictures
+from simtx.cli.options import ChangeOption, EngineOption, JsonOption, ScenarioArgument, SeedOption, WorkersOption
 
 
 def sensitivity(
@@ -39,10 +41,10 @@ def sensitivity(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Vary what is not known, under common random numbers: what the answer depends on, and which assumption flips it."""
-    import matplotlib as mpl
+    """Find what the answer depends on.
 
-    from simtx.cli.common import changed, engine_named, go_on, knowing, load, print_json, save_picture, writing
+    What is not known is varied under common random numbers. Names the assumptions that flip the answer.
+    """
     from simtx.errors import ScenarioError
     from simtx.experiments.said import usual_metric
     from simtx.experiments.sensitivity import sensitivity as study
@@ -73,13 +75,9 @@ def sensitivity(
         go_on()
     except ScenarioError as error:
         raise ScenarioError("\n".join(_optional(line) for line in str(error).splitlines())) from None
-    mpl.use("agg")
-    files = []
-    with writing(store):
-        (store / "pictures").mkdir(parents=True, exist_ok=True)
-        for which in (method, *(["flips"] if found.flips is not None else [])):
-            files.append(f"pictures/{chosen.name}-{which}-{metric}.png")
-            save_picture(found.plot(which), store / files[-1])
+    kinds = (method, *(["flips"] if found.flips is not None else []))
+    drawn = {f"{chosen.name}-{kind}-{metric}": functools.partial(found.plot, kind) for kind in kinds}
+    files = save_pictures(store, drawn)
     if json:
         print_json({**found.as_dict(), "files": files})
     else:

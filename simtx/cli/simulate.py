@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, ScenarioArgument, SeedOption, StrategyArgument
+from simtx.cli.common import engine_named, load, print_json, warn
+from simtx.cli.options import ChangeOption, EngineOption, JsonOption, ScenarioArgument, SeedOption, StrategyArgument
 from simtx.cli.results import (
     EventsOption,
     SpansOption,
@@ -44,7 +45,6 @@ def simulate(
 ) -> None:
     """Simulate one run and print its summary."""
     import simtx
-    from simtx.cli.common import engine_named, load, print_json, warn
     from simtx.protocols import strategy as resolve
     from simtx.scenario.advice import unreachable
     from simtx.scenario.provenance import provenance

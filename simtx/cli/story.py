@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import EngineOption, JsonOption, PictureOption, SeedOption
+from simtx.cli.common import draw_out, drawable, played_by, print_json
+from simtx.cli.options import EngineOption, JsonOption, PictureOption, SeedOption
 
 
 def story(
@@ -16,9 +17,11 @@ def story(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Play a failure story: a table, its lesson, and what the runs show. Exit code 1: the runs do not show what the story says."""
+    """Play a failure story, and show its lesson.
+
+    Prints a table, the lesson, and what the runs show. Ends with 1 if the runs do not show what the story says.
+    """
     import simtx
-    from simtx.cli.common import draw_out, drawable, played_by, print_json
     from simtx.errors import ScenarioError
 
     if name is None:

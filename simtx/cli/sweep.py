@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption, WorkersOption
+from simtx.cli.common import changed, engine_named, go_on, knowing, print_json, save_pictures, tell_repeats
+from simtx.cli.options import ChangeOption, EngineOption, JsonOption, ReplicationsOption, ResultsOption, WorkersOption
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Plan, Sweep
@@ -20,10 +20,8 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Play nothing; say what there is to do, and how long it takes.")
     ] = False,
-    store: Annotated[Path | None, typer.Option(help="Results folder; default: that of the file.")] = None,
-    replications: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each strategy in each cell; default: those of the file.")
-    ] = None,
+    store: ResultsOption = None,
+    replications: ReplicationsOption = None,
     workers: WorkersOption = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that plays the runs: tcp://HOST:8786.")
@@ -41,13 +39,13 @@ def sweep(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Simulate strategies over the values of parameters; print a table, write figures and pictures into the results folder.
+    """Simulate strategies over the values of parameters.
 
+    Prints a table, and writes figures and pictures into the results folder.
     What is finished is kept: the same command goes on where it was interrupted. Ends with 0 when all runs are there, and with 1 when some
     have failed or are missing.
     """
     import simtx
-    from simtx.cli.common import changed, engine_named, knowing, print_json, warn, writing
     from simtx.experiments.said import usual_metric
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.runner import INTERRUPTED
@@ -81,8 +79,11 @@ def sweep(
     options |= {"on_plan": None if json else _announce, "on_result": knowing(metrics, len(arguments["strategies"]))}
     result: Sweep = simtx.sweep(chosen.scenario, **arguments, **options)
     metrics = metrics if result.metrics else []  # no run has figures: it was interrupted early, or all have failed
-    with writing(Path(arguments["store"])):
-        files = _pictures(result, Path(arguments["store"]), metrics, str(arguments["name"]))
+    name = arguments["name"]
+    files = [f"frames/{name}.parquet"]
+    if metrics and result.parameters:
+        drawn = {f"{name}-{one}": functools.partial(result.plot, one) for one in metrics}
+        files += save_pictures(Path(arguments["store"]), drawn)
     if json:
         print_json(_document(result, metrics, files))
     else:
@@ -90,17 +91,9 @@ def sweep(
 
         typer.echo(text(result, metrics=metrics) if metrics else "no run has figures")
         typer.echo(f"\nwritten to {arguments['store']}/: {', '.join(files)}")
-    for line in result.violations.drop_duplicates(["strategy", "property"]).itertuples():
-        typer.echo(f"simtx: {line.strategy} has violated '{line.property}'; its story: {line.see_with}", err=True)
-    for row in result.failures.head(10).itertuples():
-        typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
+    tell_repeats(result.violations, result.failures.head(10))
     if result.stopped.startswith(INTERRUPTED):
-        warn(
-            [
-                f"{len(result.missing)} of {len(result)} runs are missing; go on with: {shlex.join(['simtx', *sys.argv[1:]])}"
-            ]
-        )
-        raise typer.Exit(130)
+        go_on(f"{len(result.missing)} of {len(result)} runs are missing")
     if result.lacking():
         raise typer.Exit(1)
 
@@ -112,21 +105,6 @@ def _announce(plan: Plan) -> None:
     because = f"; {plan.stale:,} are stale: {', '.join(plan.changed[:3])} changed" if plan.stale else ""
     failed = f"; {plan.failed:,} have failed before (--retry-failed plays them again)" if plan.failed else ""
     typer.echo(f"simtx: {found}, {playing}{because}{failed}", err=True)
-
-
-def _pictures(result: Sweep, store: Path, metrics: list[str], name: str) -> list[str]:
-    """Draw each metric; returns the files, below the store."""
-    import matplotlib as mpl
-
-    files = [f"frames/{name}.parquet"]
-    if not metrics or not result.parameters:
-        return files
-    mpl.use("agg")
-    (store / "pictures").mkdir(exist_ok=True)
-    for metric in metrics:
-        files.append(f"pictures/{name}-{metric}.png")
-        result.plot(metric).savefig(store / files[-1])
-    return files
 
 
 def _document(result: Sweep, metrics: list[str], files: list[str]) -> dict[str, object]:

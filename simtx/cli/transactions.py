@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import add_command, print_json
+from simtx.cli.options import JsonOption, RunFolderArgument
 from simtx.listing import aligned
 from simtx.printable import printable
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 transactions = typer.Typer(
     name="transactions",
+    short_help="List and resolve what is not finished in a real run.",
     help="List and resolve what is stuck, in doubt or orphaned in the folder of a run (simtx execute --keep FOLDER).",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Folder: TypeAlias = Annotated[Path, typer.Argument(help="Folder of the run; it may be running or over.")]
 Transaction: TypeAlias = Annotated[
     str, typer.Argument(metavar="TX", help="Number of the transaction, or the database's name of an orphaned branch.")
 ]
@@ -52,12 +53,17 @@ class _Outcome(StrEnum):
     abort = "abort"
 
 
-@transactions.command("list")
 def list_(
-    folder: Folder, store: Store = None, broker: Broker = None, trust: Trust = False, json: JsonOption = False
+    folder: RunFolderArgument,
+    store: Store = None,
+    broker: Broker = None,
+    trust: Trust = False,
+    json: JsonOption = False,
 ) -> None:
-    """List what is stuck, in doubt, orphaned, stopped or in flight, the gravest first; nothing is changed. Ends with 1 if a store is damaged."""
-    from simtx.cli.common import print_json
+    """List what is not finished, the gravest first.
+
+    That is what is stuck, in doubt, orphaned, stopped or in flight. Nothing is changed. Ends with 1 if a store is damaged.
+    """
     from simtx.reference.operate import list_transactions
 
     rows = list_transactions(folder, store=store, broker=broker, trust=trust)
@@ -69,11 +75,11 @@ def list_(
         raise typer.Exit(1)
 
 
-def _simple(kind: Kind) -> Callable[..., None]:
-    """The command for an intervention that needs no more than a reason."""
+def _simple(kind: Kind, text: str) -> Callable[..., None]:
+    """The command for an intervention that needs no more than a reason; the text says what it does."""
 
     def command(
-        folder: Folder,
+        folder: RunFolderArgument,
         tx: Transaction,
         reason: Reason,
         operator: Operator = None,
@@ -86,21 +92,12 @@ def _simple(kind: Kind) -> Callable[..., None]:
     ) -> None:
         _act(**{**locals(), "kind": kind})
 
+    command.__doc__ = f"{text}\n\nEnds with 1 if the transaction is still open then."
     return command
 
 
-transactions.command(
-    "retry", help="Try again, or ask the coordinator again; ends with 1 if the transaction is still open then."
-)(_simple("retry"))
-transactions.command(
-    "skip",
-    help="Count the step that is stuck as dealt with, and go on; ends with 1 if the transaction is still open then.",
-)(_simple("skip"))
-
-
-@transactions.command("resolve")
 def resolve(
-    folder: Folder,
+    folder: RunFolderArgument,
     tx: Transaction,
     reason: Reason,
     outcome: Annotated[
@@ -118,13 +115,21 @@ def resolve(
     patience: Patience = 30.0,
     json: JsonOption = False,
 ) -> None:
-    """Count the whole transaction as dealt with by hand, or end a branch; ends with 1 if it is still open then."""
+    """Count a transaction as dealt with by hand, or end a branch.
+
+    Ends with 1 if it is still open then.
+    """
     _act("resolve", **{**locals(), "outcome": None if outcome is None else outcome.value})
+
+
+add_command(transactions, list_, "list")
+add_command(transactions, _simple("retry", "Try again, or ask the coordinator again."), "retry")
+add_command(transactions, _simple("skip", "Count the step that is stuck as dealt with, and go on."), "skip")
+add_command(transactions, resolve)
 
 
 def _act(kind: Kind, folder: Path, tx: str, json: bool, **options: Any) -> None:
     """Intervene, and print the result."""
-    from simtx.cli.common import print_json
     from simtx.reference.operate import intervene
 
     act = intervene(folder, int(tx) if tx.isascii() and tx.isdigit() else tx, kind, **options)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simtx.cli.common import BrokerOption, EngineOption, JsonOption, StoreOption
+from simtx.cli.common import engine_named, folder, fresh, played_by, print_json, writing
+from simtx.cli.common import load as load_scenario
+from simtx.cli.options import BrokerOption, ChangeOption, EngineOption, JsonOption, StoreOption
 
 if TYPE_CHECKING:
     from simtx.validation.validate import Validation
@@ -52,9 +54,7 @@ def validate(
     saturation: Annotated[
         bool, typer.Option("--saturation/--no-saturation", help="Measure the highest throughput.")
     ] = True,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario first.")
-    ] = None,
+    change: ChangeOption = None,
     seed: Annotated[int, typer.Option(min=0, help="First of the seeds.")] = 1,
     out: Annotated[
         Path | None,
@@ -65,8 +65,9 @@ def validate(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Calibrate at low load, predict, execute at several loads and under a failure, and compare.
+    """Compare predictions with real runs.
 
+    Calibrates at low load, predicts, executes at several loads and under a failure, and compares.
     With --random N the scenarios are drawn by the seed. Ends with 0 when every target is met, and with 1 when one is missed.
     """
     shared: dict[str, Any] = {
@@ -100,8 +101,6 @@ def validate(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import engine_named, folder, fresh, played_by, writing
-    from simtx.cli.common import load as load_scenario
     from simtx.protocols import strategy as resolve
     from simtx.reference.addresses import without_password
 
@@ -141,7 +140,6 @@ def _drawn(scenarios: int, out: Path | None, engine: str | None, json: bool, **s
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import engine_named, folder, played_by, writing
 
     engine_named(engine)  # before anything is made
     target = folder(out or Path(f"simtx-validate-random-{_kind(shared['store'])}-{shared['seed']}"))
@@ -168,8 +166,6 @@ def _kind(store: str) -> str:
 
 def _tell(validation: Validation | RandomValidation, document: dict[str, Any], target: Path, json: bool) -> None:
     """Print what has come out, and end with 1 if a target is missed."""
-    from simtx.cli.common import print_json
-
     if json:
         print_json({**document, "folder": str(target)})
     else:

@@ -1,16 +1,19 @@
-"""``simtx verify``: everything that a strategy can do in a small scope."""
+"""``simtx verify`` and ``simtx verify-derived``: everything that a strategy, or a rule for derived data, can do in a small scope."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from simtx.cli.common import EngineOption, JsonOption, StrategyArgument
+from simtx.cli.common import changed, echo_verdict, engine_named, print_json, warn
+from simtx.cli.options import EngineOption, JsonOption, StrategyArgument
 
+MostStatesOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Stop rather than hold more states.")]
+MostSecondsOption: TypeAlias = Annotated[float | None, typer.Option(help="Stop after this time.")]
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
 
@@ -77,8 +80,8 @@ def verify(
         typer.Option("--symmetry", help="Explore once what differs only in who of several like participants is who."),
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that search.")] = 1,
-    max_states: Annotated[int | None, typer.Option(min=1, help="Stop rather than hold more states.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop after this time.")] = None,
+    max_states: MostStatesOption = None,
+    max_seconds: MostSecondsOption = None,
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Stop when the search has added this much: 500MB, 4GB.")
     ] = None,
@@ -90,8 +93,9 @@ def verify(
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Explore every order of events and every crash point of a strategy in a small scope.
+    """Explore all that a strategy can do in a small scope.
 
+    That is every order of events and every crash point.
     Ends with 0 when every property holds, and with 1 when one is violated, a limit stopped the exploration, or something that must
     be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
     """
@@ -99,7 +103,6 @@ def verify(
     del options["json"]
     from simtx.arguments import in_bytes
     from simtx.checker.protocols.verify import verify as explore
-    from simtx.cli.common import echo_verdict, engine_named, print_json, warn
 
     options["refusals"] = True if refusals is None else refusals
     options["engine"], options["max_memory"] = engine_named(engine), in_bytes(max_memory, "--max-memory")
@@ -110,14 +113,58 @@ def verify(
     else:
         echo_verdict(verdict.verdict, verdict.text)
     warn(verdict.warnings)
-    if verdict.stopped:
-        warn(
-            [f"INCOMPLETE ({verdict.stopped}): what was found until then is shown; what is not violated is not proved"]
-        )
-    if verdict.stopped == "interrupted":
-        sys.exit(130)  # it has said so itself
+    _end_stopped(verdict.stopped)
     if not verdict.ok and (walks is None or verdict.violations):
         raise typer.Exit(1)
+
+
+def verify_derived(
+    rule: Annotated[
+        str,
+        typer.Argument(
+            help="copy (a cache, a search index), projection, group, aggregate or join; options as in 'copy:check=version,by=writer'."
+        ),
+    ],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", metavar="NAME=NUMBER", help="How much may happen, as in writes=3 or crashes=1; may be repeated."
+        ),
+    ] = None,
+    max_states: MostStatesOption = None,
+    max_seconds: MostSecondsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Explore all that a rule for derived data can do.
+
+    That is every order of events in a small scope, of caches, search indexes, projections, consumer groups, aggregates or joins.
+    Ends with 0 when every property holds, and with 1 when one is violated, a limit stopped the exploration, or something that must
+    be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
+    """
+    from simtx.checker.derived.verify import scope_of
+    from simtx.checker.derived.verify import verify_derived as explore
+    from simtx.protocols.derived.named import rule_named
+
+    chosen = rule_named(rule, "verify-derived")
+    given = changed(scope or (), "--scope", "writes=3")
+    found = explore(chosen, given, max_states=max_states, max_seconds=max_seconds)
+    allowed = scope_of(chosen, given)
+    if json:
+        print_json({"rule": rule, "scope": allowed, **found.as_dict()})
+    else:
+        numbers = ", ".join(f"{name}={str(value).lower()}" for name, value in allowed.items())
+        echo_verdict(found.verdict, f"{rule}: {found.summary}\n  scope: {numbers}\n{found}")
+    _end_stopped(found.stopped)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _end_stopped(reason: str) -> None:
+    """Say why an exploration is not complete, if it is not; one that was interrupted has said so itself, and ends here."""
+    if reason:
+        warn([f"INCOMPLETE ({reason}): what was found until then is shown; what is not violated is not proved"])
+    if reason == "interrupted":
+        sys.exit(130)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -264,8 +264,7 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
         swept: Sweep = view("read-sweep")(place)
         return swept
     if kind is None:
-        what = "holds no run, comparison or sweep that was saved" if place.is_dir() else "there is no such folder"
-        raise ScenarioError(what, str(place))
+        raise ScenarioError(_no_result(place), str(place))
     file = place / f"{kind}.json"
     try:
         document = json.loads(read_text(file, LARGEST_DATA))
@@ -293,6 +292,18 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
         if isinstance(error, ScenarioError):
             raise
         raise ScenarioError(f"is damaged: {type(error).__name__}: {error}".splitlines()[0], str(file)) from None
+
+
+def _no_result(place: Path) -> str:
+    """Why nothing can be read at a place."""
+    if place.is_dir():
+        return "holds no run, comparison or sweep that was saved"
+    if not place.exists():
+        return "there is no such folder"
+    beside = place.parent
+    if _kind(beside) or any((beside / name).is_file() for name in (LEDGER, SWEEP)):
+        return f"is a file; give the folder that it is in, '{beside}'"
+    return "is a file; give a folder: of a run or comparison that was saved, as by simtx compare --save, or the results folder of a sweep"
 
 
 def _run(folder: Path, document: Mapping[str, Any]) -> Run:

@@ -72,6 +72,22 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith(f"Usage: simtx {command} ")
 
 
+@pytest.mark.parametrize("group", [[], ["transactions"]])
+def test_lists_of_commands_show_whole_sentences(
+    group: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each on one line of a usual terminal; in a narrow one they take more lines, and none is cut."""
+    for columns in (80, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert main([*group, "--help"]) == 0
+        lines = capsys.readouterr().out.partition("Commands:\n")[2].rstrip().splitlines()
+        commands = [line for line in lines if not line.startswith("   ")]
+        assert len(commands) == (4 if group else 23)
+        assert [line for line in lines if line not in commands and columns == 80] == []
+        ends = [line for line, after in zip(lines, [*lines[1:], "  x"], strict=True) if not after.startswith("   ")]
+        assert [line for line in ends if not line.endswith(".") or line.endswith("..")] == []
+
+
 def test_version() -> None:
     result = installed("--version")
     assert (result.returncode, result.stdout) == (0, f"simtx {simtx.__version__}\n")

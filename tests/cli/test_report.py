@@ -116,13 +116,17 @@ def test_a_description_that_is_damaged_is_one_line(tmp_path: Path, capsys: pytes
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenario = simtx.load("transfer").replace(**{"run.transactions": 20, "run.warmup": 0})
     comparison = simtx.compare(scenario, ["2pc", "saga"], replications=2, workers=1, progress=False)
-    return comparison.save(tmp_path_factory.mktemp("saved") / "runs")
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / "costs.toml").write_text("scenario = 'transfer'")
+    return comparison.save(folder / "runs")
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         (["nowhere"], "nowhere: there is no such folder"),
+        (["costs.toml"], "costs.toml: is a file; give a folder: of a run or comparison that was saved"),
+        (["runs/runs.parquet"], "runs/runs.parquet: is a file; give the folder that it is in, 'runs'"),
         (["."], "holds no run, comparison or sweep that was saved"),
         (["runs", "--frontier", "workload.rate"], "--frontier: is for the results folder of a sweep"),
         (["runs", "--at", "workload.rate=3"], "--at: is for the results folder of a sweep"),

@@ -83,6 +83,10 @@ def test_a_table_of_cells_lies_beside_the_file(tmp_path: Path) -> None:
         ("replications = 3", "costs.toml: scenario: is missing"),
         ("scenario = ", "costs.toml: this is not TOML"),
         (
+            "title = 'A transfer'\n[services.sender]\nworkers = 2",
+            'costs.toml: is a scenario; give an experiment: a TOML file that says scenario = "costs.toml"',
+        ),
+        (
             "scenario = 'transfer'\ntable = 'a.csv'\n[over]\n'workload.rate' = [1]",
             "costs.toml: give either 'table' or 'over'",
         ),
@@ -108,6 +112,8 @@ def test_a_missing_file_and_a_missing_scheduler_are_one_line(
 ) -> None:
     assert main(["sweep", str(tmp_path / "none.toml")]) == 2
     assert "none.toml: there is no such file" in capsys.readouterr().err
+    assert main(["sweep", "checkout"]) == 2
+    assert "checkout: is a scenario; give an experiment: " in capsys.readouterr().err
     assert main(["sweep", str(experiment), "--scheduler", "nowhere"]) == 2
     assert (
         "'nowhere' is neither 'serial' nor 'loky' nor the address of a scheduler (tcp://...)" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.cli.verify_derived import verify_derived
+from simtx.cli.verify import verify_derived
 from simtx.protocols.derived import AggregateRule, CopyRule
 from simtx.protocols.derived.named import RULES, rule_named
 

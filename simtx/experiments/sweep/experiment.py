@@ -91,12 +91,15 @@ def load_experiment(path: str | Path, changes: Mapping[str, Any] | None = None) 
     try:
         raw = read_toml(file)
     except FileNotFoundError:
-        raise ScenarioError("there is no such file", str(file)) from None
+        problem = _no_experiment(str(path)) if str(path) in names() else "there is no such file"
+        raise ScenarioError(problem, str(file)) from None
     except Unreadable as error:
         toml = str(error).startswith("this is not TOML")
         raise ScenarioError(
             str(error) if toml else f"the file cannot be read: {error}", file.name if toml else str(file)
         ) from None
+    if "scenario" not in raw and raw.keys() & {"services", "transaction", "workload"}:
+        raise ScenarioError(_no_experiment(file.name), file.name)
     try:
         read = ExperimentFile.model_validate(raw)
     except ValidationError as error:
@@ -116,3 +119,8 @@ def load_experiment(path: str | Path, changes: Mapping[str, Any] | None = None) 
     return Experiment(
         file, scenario, {**arguments, "store": file.parent / Path(read.store).expanduser(), "name": file.stem}
     )
+
+
+def _no_experiment(scenario: str) -> str:
+    """What is wrong with a scenario in place of an experiment."""
+    return f'is a scenario; give an experiment: a TOML file that says scenario = "{scenario}" and, below [over], what is varied'

@@ -57,6 +57,7 @@ class Cell:
         against: The paired difference from the baseline, with its interval; or nothing.
         told: Whether that interval leaves out zero.
         side: ``better`` or ``worse`` than the baseline, if it is told and like with like; else nothing.
+        sentence: Metric, figure and interval with the unit; with the difference, if there is a side.
     """
 
     mean: str
@@ -65,7 +66,8 @@ class Cell:
     n: str
     against: str
     told: bool
-    side: str = ""
+    side: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def measures(comparison: Comparison, decision: Decision) -> Measures:
     kept = [row for row in shown if row.metric.always or any(one.mean for _, _, one in row.cells)]
     finished = {name: int((comparison.frame["strategy"] == name).sum()) for name in strategies}
     against = _differences(comparison, baseline, [row.metric.name for row in kept])
+    units = [catalogue.unit(row.metric, comparison.scenario) for row in kept]
     panels = []
     for start in range(0, len(strategies), PANEL):
         places = range(start, min(start + PANEL, len(strategies)))
@@ -143,9 +146,12 @@ def measures(comparison: Comparison, decision: Decision) -> Measures:
             Line(
                 row.label,
                 row.metric.group,
-                tuple(_cell(row, i, strategies[i], finished[strategies[i]], against) for i in places),
+                tuple(
+                    _cell(row, i, unit, finished[strategies[i]], against.get((strategies[i], row.metric.name), _NONE))
+                    for i in places
+                ),
             )
-            for row in kept
+            for row, unit in zip(kept, units, strict=True)
         ]
         names = tuple(strategies[i] for i in places)
         promises = tuple(catalogue.ANSWER_MEANS[comparison.promises[name]] for name in names)
@@ -158,19 +164,34 @@ def measures(comparison: Comparison, decision: Decision) -> Measures:
     return Measures(baseline, tuple(panels), _limits(decision, strategies), tuple(strategies), tuple(said))
 
 
-def _cell(
-    row: tables.Row, place: int, strategy: str, finished: int, against: dict[tuple[str, str], tuple[str, bool, str]]
-) -> Cell:
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """A paired difference from the baseline: in the table, whether its interval leaves out zero, on which side it is, and the clause of a sentence if it is on one."""
+
+    text: str
+    told: bool = False
+    side: str = ""
+    clause: str = ""
+
+
+_NONE: Final = _Difference("")
+
+
+def _cell(row: tables.Row, place: int, unit: str, finished: int, difference: _Difference) -> Cell:
     mean, ends, one = row.cells[place]
-    text, told, side = against.get((strategy, row.metric.name), ("", False, ""))
     n = f"n = {one.n}" if one.n not in (finished, 0) else ""
-    return Cell(mean, ends, row.marks[place], n, text, told, side)
+    figure = _figure(mean, "" if one.infinite else unit, ends) if one.n else "not known"
+    sentence = f"{row.metric.label} is {figure}{difference.clause}"
+    return Cell(mean, ends, row.marks[place], n, difference.text, difference.told, difference.side, sentence)
 
 
-def _differences(
-    comparison: Comparison, baseline: str, metrics: Sequence[str]
-) -> dict[tuple[str, str], tuple[str, bool, str]]:
-    """By strategy and metric: the paired difference in words, whether its interval leaves out zero, and on which side it is."""
+def _figure(size: str, unit: str, ends: str) -> str:
+    """A figure of a sentence: ``12 ms [11, 13]``; what is empty takes no room."""
+    return " ".join(part for part in (size, unit, ends) if part)
+
+
+def _differences(comparison: Comparison, baseline: str, metrics: Sequence[str]) -> dict[tuple[str, str], _Difference]:
+    """The paired difference from the baseline, by strategy and metric."""
     if not baseline or not metrics:
         return {}
     table = comparison.differences(baseline, metrics)
@@ -181,19 +202,21 @@ def _differences(
         row = f"{name} - {baseline}"
         for metric in metrics:
             mean, low, high, n = (float(table[metric, part][row]) for part in ("mean", "low", "high", "n"))
-            scale = catalogue.metric(metric).scale
+            shown = catalogue.metric(metric)
             if not math.isfinite(mean):
                 continue
             if not math.isfinite(low) or low == high == 0:
-                text = "no difference in any run" if n > 1 and mean == 0 else ""
-                found[name, metric] = (text, False, "")
+                found[name, metric] = _Difference("no difference in any run" if n > 1 and mean == 0 else "")
                 continue
-            size, ends = catalogue.estimate(Interval(mean, low, high, int(n)), scale)
-            sign = "+" if mean > 0 else ""
+            size, ends = catalogue.estimate(Interval(mean, low, high, int(n)), shown.scale)
+            size, ends = f"{'+' if mean > 0 else ''}{size}".replace("-", "−"), ends.replace("-", "−")
             told = not low <= 0 <= high
             alike = not metric.startswith("latency_") or comparison.promises[name] == comparison.promises[baseline]
             side = ("better" if (mean > 0) == (metric in HIGHER_IS_BETTER) else "worse") if told and alike else ""
-            found[name, metric] = (f"{sign}{size} {ends}".replace("-", "−").strip(), told, side)
+            unit = catalogue.unit(shown, comparison.scenario)
+            apart = _figure(size, "points" if unit == "%" else unit, ends)
+            clause = f"; the difference from {baseline} is {apart}" if side else ""
+            found[name, metric] = _Difference(f"{size} {ends}".strip(), told, side, clause)
     return found
 
 

@@ -21,6 +21,7 @@ from simtx.report.review import pdf, pictures, since
 from simtx.report.review.background import COVERAGE, LEFT_OUT, stress
 from simtx.report.review.build import SECTIONS, WHERE, Asked, review
 from simtx.report.review.files import markdown
+from simtx.report.review.table import measures
 
 ROOT = Path(__file__).parents[3]
 EVIL = """<script>alert("x")</script><img src=x onerror=alert(1)> & 'quoted' {{ 7 * 7 }} ]]> </script><b>"""
@@ -134,6 +135,36 @@ def test_the_record_is_one_of_madr(page: Path, crashed: Comparison) -> None:
     ]
     assert headings[6:9] == ["Pros and Cons of the Options", "2pc", "2pc:work=before"]
     assert crashed.provenance.command in text.split("### Confirmation")[1].split("##")[0]
+
+
+def test_a_figure_of_the_record_is_a_sentence_with_units(page: Path, made: Callable[..., Comparison]) -> None:
+    """Also where it has no interval, as a drift that was zero in every run."""
+    comparison = made(
+        {
+            "2pc": {"drift_peak": [0, 0, 0], "committed_share": [0.7, 0.71, 0.69], "decision_p99_ms": [30, 31, 32]},
+            "saga": {
+                "drift_peak": [150, 156, 162],
+                "committed_share": [0.9, 0.91, 0.89],
+                "decision_p99_ms": [10, 11, 12],
+            },
+        }
+    )
+    table = measures(comparison, comparison.best("decision_p99_ms"))
+    sentences = {line.label: line.cells[0].sentence for line in table.panels[0].lines}
+    assert (table.baseline, table.panels[0].heads[0]) == ("saga", "2pc")
+    interval = r"\[−?[\d.]+, −?[\d.]+\]"
+    assert re.fullmatch(
+        rf"net drift, peak is 0 EUR; the difference from saga is −156[.\d]* EUR {interval}",
+        sentences["net drift, peak [EUR]"],
+    )
+    assert re.fullmatch(
+        rf"committed is 70[.\d]* % {interval}; the difference from saga is −20[.\d]* points.*",
+        sentences["committed [%]"],
+    )
+    record = page.with_suffix(".adr.md").read_text(encoding="utf-8")
+    told = [line for line in record.splitlines() if "; the difference from " in line]
+    assert told
+    assert not [line for line in told if "  " in line or " ," in line or " ;" in line]
 
 
 @pytest.mark.usefixtures("bare")

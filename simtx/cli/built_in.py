@@ -1,4 +1,4 @@
-"""``simtx scenarios``: what there is to be played."""
+"""``simtx scenarios`` and ``simtx strategies``: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import load, print_json
+from simtx.cli.options import JsonOption
 
 
 def scenarios(
@@ -16,7 +17,6 @@ def scenarios(
     json: JsonOption = False,
 ) -> None:
     """List the built-in scenarios, or describe one."""
-    from simtx.cli.common import load, print_json
     from simtx.scenario import load as load_scenario
     from simtx.scenario import names
 
@@ -47,3 +47,23 @@ def scenarios(
         typer.echo(f"{one.name:<{width}}  {one.title}")
         steps = ", ".join(f"{step.name} ({step.service})" for step in one.transaction.steps)
         typer.echo(f"{'':<{width}}  steps: {steps}")
+
+
+def strategies(json: JsonOption = False) -> None:
+    """List the built-in strategies and their options.
+
+    Of each it prints what it is, and what its answer to the client means.
+    """
+    from simtx.protocols import strategies as known
+    from simtx.protocols.registry import LABELS, options_of
+
+    listing = known()
+    if not json:
+        typer.echo(str(listing))
+        return
+    print_json(
+        [
+            {"name": name, "title": LABELS[name], "promise": one.promise, "options": options_of(one)}
+            for name, one in listing.items()
+        ]
+    )
