@@ -149,7 +149,7 @@ def questions() -> list[Question]:
         ),
         Question(
             "hub-away",
-            "The saga's orchestrator is away for three seconds. What is the 90th percentile of the answer, beside 2pc's with its coordinator away?",
+            "The saga's orchestrator is away for three seconds. What is the 90th percentile of its answer, compared with that of 2pc with its coordinator away?",
             "far better: a saga holds no locks",
             {"saga": (lab(30, 300, faults=[hub_away]), "saga"), "2pc": (lab(30, 300, faults=[hub_away]), "2pc")},
             ratio("latency_p90_ms", "saga", "2pc"),
