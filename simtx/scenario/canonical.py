@@ -35,6 +35,11 @@ from typing import Any, Final
 
 from simtx.errors import ScenarioError
 
+LATER: Final = "later"
+"""Key in the metadata of a field that came when there were results folders already: ``field(default=..., metadata={"later": True})``.
+
+While such a field has its default, the text of a value is that of before, so that the runs of those folders are still found.
+"""
 _LONG: Final = 256  # numbers in a row that are hashed as an array instead of one by one
 _NOT_CODE: Final = frozenset({"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__qualname__"})
 #: What the decorator of dataclasses writes; it follows from the fields, and its text differs between versions of Python.
@@ -101,6 +106,23 @@ def lasting(value: Any, where: str = "value") -> str:
     return text
 
 
+def untouched(value: Any, name: str) -> bool:
+    """Whether a field of a dataclass came later (`LATER`) and has its default: then it is as if it were not there."""
+    cls: Any = type(value)
+    one = _later(cls).get(name)
+    if one is None:
+        return False
+    default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+    return canonical(getattr(value, name), name) == canonical(default, name)
+
+
+@functools.lru_cache(maxsize=512)
+def _later(cls: type) -> Mapping[str, dataclasses.Field[Any]]:
+    """The fields of a dataclass that came later."""
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return {one.name: one for one in fields if one.metadata.get(LATER)}
+
+
 def digest(text: str) -> str:
     """Sixteen hex digits that stand for a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -140,10 +162,7 @@ class _Canon:
         names = _plain_fields(cls)
         if names is not None:
             self._met(value)
-            state = [(name, getattr(value, name)) for name in names if hasattr(value, name)]
-            if (own := getattr(value, "__dict__", None)) is not None:
-                state += [(name, one) for name, one in own.items() if name not in names]
-            return [self.of(cls, path), *self._pairs(state, path)]
+            return [self.of(cls, path), *self._pairs(_state(value, names), path)]
         if cls is dict:
             self._met(value)
             return ["map", *([self.of(k, path), self.of(v, f"{path}[{k!r}]")] for k, v in value.items())]
@@ -321,14 +340,12 @@ class _Canon:
     def _object(self, value: Any, path: str) -> list[Any]:
         cls = type(value)
         if dataclasses.is_dataclass(value):
-            names = [one.name for one in dataclasses.fields(value)]
-            state = {name: getattr(value, name) for name in names if hasattr(value, name)}
-            state |= {name: one for name, one in getattr(value, "__dict__", {}).items() if name not in state}
-            return [self.of(cls, path), *([name, self.of(one, f"{path}.{name}")] for name, one in state.items())]
+            names = tuple(one.name for one in dataclasses.fields(value))
+            return [self.of(cls, path), *self._pairs(_state(value, names), path)]
         if _installed(cls.__module__) is None or cls.__module__.partition(".")[0] == "simtx":
             slots = [name for base in cls.__mro__ for name in _slots(base) if hasattr(value, name)]
             state = {name: getattr(value, name) for name in slots} | dict(getattr(value, "__dict__", {}))
-            return [self.of(cls, path), *([name, self.of(state[name], f"{path}.{name}")] for name in sorted(state))]
+            return [self.of(cls, path), *self._pairs(sorted(state.items()), path)]
         if isinstance(value, types.GeneratorType | types.CoroutineType | types.FrameType):
             raise self._refusal(value, path, "it changes while it is used")
         try:  # an object of another package
@@ -346,6 +363,18 @@ def _plain_fields(cls: type) -> tuple[str, ...] | None:
     if any(hasattr(cls, name) for name in ("dtype", "tobytes", "__wrapped__")):
         return None
     return tuple(one.name for one in dataclasses.fields(cls))
+
+
+def _state(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """The fields of a dataclass with what they hold, without those that are `untouched`; then its further attributes."""
+    cls: Any = type(value)
+    later = _later(cls)
+    for name in names:
+        if hasattr(value, name) and not (name in later and untouched(value, name)):
+            yield name, getattr(value, name)
+    for name, one in getattr(value, "__dict__", {}).items():
+        if name not in names:
+            yield name, one
 
 
 def _number(value: float) -> Any:
@@ -426,13 +455,14 @@ def _installed(module: str) -> str | None:
     parts = {"site-packages", "dist-packages"} & set(place.parts)
     if not parts and not any(place.is_relative_to(folder) for folder in _libraries()):
         return None
-    return str(getattr(loaded, "__version__", "")) or _version(top)
+    return str(getattr(loaded, "__version__", "")) or version_of(top, "installed")
 
 
-def _version(package: str) -> str:
+def version_of(package: str, otherwise: str) -> str:
+    """Version of an installed package, or another text if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(package)
     except PackageNotFoundError:
-        return "installed"
+        return otherwise

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
-from simtx.scenario.canonical import canonical, digest, lasting, sources
+from simtx.scenario.canonical import canonical, digest, lasting, sources, untouched, version_of
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -50,7 +50,7 @@ def scenario_fingerprint(scenario: Scenario) -> str:
         ScenarioError: It holds something that cannot be compared by value, such as a distribution of the user's with a generator in it.
     """
     fields = [one.name for one in dataclasses.fields(scenario) if one.name not in DESCRIPTIVE]
-    values = {name: getattr(scenario, name) for name in fields}
+    values = {name: getattr(scenario, name) for name in fields if not untouched(scenario, name)}
     values["workload"] = dataclasses.replace(scenario.workload, trace=None)  # what is in the file counts, not its place
     texts = ((canonical if name in _EACH else lasting)(one, f"the scenario: {name}") for name, one in values.items())
     return digest("\n".join(f"{name} {text}" for name, text in zip(values, texts, strict=True)))
@@ -123,22 +123,13 @@ def _stamp(file: Path) -> tuple[int, int]:
 @lru_cache(maxsize=8)
 def _fingerprint(world: str, files: tuple[tuple[str, Path, int, int], ...]) -> CodeFingerprint:
     modules = {name: hashlib.sha256(_text(file).encode()).hexdigest()[:8] for name, file, _, _ in files}
-    modules |= {name: _version(name) for name in _PACKAGES}
+    modules |= {name: version_of(name, "not installed") for name in _PACKAGES}
     modules = dict(sorted(modules.items()))
     return CodeFingerprint(digest(canonical({"world": world, **modules})), modules)
 
 
 def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8").replace("\r\n", "\n")
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 @lru_cache(maxsize=8)

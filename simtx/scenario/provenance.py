@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
 from simtx.protocols import STRATEGIES
-from simtx.scenario.canonical import canonical, digest
+from simtx.scenario.canonical import canonical, digest, version_of
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint, strategy_fingerprint
 
 if TYPE_CHECKING:
@@ -187,14 +187,8 @@ def _strategy(one: Strategy) -> str:
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """Version of simtx."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("simtx")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0+unknown"
+    """Version of simtx; of a source tree that was never installed, ``0+unknown``."""
+    return version_of("simtx", "0+unknown")
 
 
 @lru_cache(maxsize=2)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.scenario.canonical import canonical, digest
+from simtx.scenario.canonical import canonical, digest, untouched
 from simtx.scenario.fingerprints import code_fingerprint, strategy_fingerprint, strategy_sources
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def strategy_identity(strategy: Strategy) -> str:
             if hasattr(strategy, name):
                 state.setdefault(name, getattr(strategy, name))
     state |= vars(strategy) if hasattr(strategy, "__dict__") else {}
+    state = {name: one for name, one in state.items() if not untouched(given, name)}
     said = [f"{kind.__module__}.{kind.__qualname__}", strategy.name, dict(sorted(state.items()))]
     return digest(canonical(said, f"strategy {strategy.name}"))
 

@@ -14,7 +14,9 @@ from simtx import ScenarioError
 from simtx.experiments.sweep import key as keys
 from simtx.experiments.sweep.ledger import RunLedger, Wanted
 from simtx.experiments.sweep.study import Row, Study
-from simtx.protocols import STRATEGIES, BreakerPolicy, Policies, Saga
+from simtx.protocols import STRATEGIES, BreakerPolicy, Policies, Saga, strategy
+from simtx.scenario import ClientsSpec
+from simtx.scenario.canonical import LATER
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 
 
@@ -189,3 +191,63 @@ def test_what_a_file_holds_is_in_the_key_and_is_read_again(
     first = wanted([0.1, 0.2, 0.3])
     assert wanted([0.1, 0.2, 0.4]).key != first.key
     assert wanted([0.1, 0.2, 0.3]).key == first.key
+
+
+def _with_a_field(*, later: bool) -> type[ClientsSpec]:
+    """What a scenario says of its clients, with one field more, as a later version of simtx may have it."""
+
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Later(ClientsSpec):
+        patience: float = dataclasses.field(default=1.0, metadata={LATER: True} if later else {})
+
+    Later.__module__, Later.__qualname__ = ClientsSpec.__module__, ClientsSpec.__qualname__
+    return Later
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_a_folder_is_read_by_a_version_with_a_further_field(
+    later: bool, whole: simtx.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field that is marked as one that came later leaves the runs where they are found; without the mark they would be lost."""
+    before = whole.frame
+    monkeypatch.setattr("simtx.scenario.compose._parts", {})  # which were made of the class of before
+    monkeypatch.setattr("simtx.scenario.build.ClientsSpec", _with_a_field(later=later))
+    again = simtx.read(whole.store.folder)
+    assert isinstance(again, simtx.Sweep)
+    assert again.scenario.clients.patience == 1.0  # type: ignore[attr-defined]
+    assert again.frame.equals(before) if later else again.frame.empty
+
+
+@dataclasses.dataclass(frozen=True)
+class _Careful(Saga):
+    """A strategy with an option that came later."""
+
+    care: int = dataclasses.field(default=0, metadata={LATER: True})
+
+
+def test_an_option_that_came_later_is_in_the_identity_once_it_is_used() -> None:
+    class _Plain(Saga):
+        pass
+
+    _Plain.__qualname__, _Plain.__module__ = _Careful.__qualname__, _Careful.__module__
+    assert keys.strategy_identity(_Careful()) == keys.strategy_identity(_Plain())
+    assert keys.strategy_identity(_Careful(care=1)) != keys.strategy_identity(_Plain())
+
+
+OF_TODAY = {
+    "2pc": "6d398a63b08e9263",
+    "paxos-commit": "12c10865dc716a18",
+    "cornus": "95fdbf1deb31a740",
+    "saga": "6600872dce9ec7d9",
+    "tcc": "bc93059916bc93c6",
+    "outbox": "464ebd54155291c9",
+    "choreography": "69e9c20274958ce4",
+    "dual-write": "dd6ba15093210262",
+}
+"""By what runs of the strategies are found in the results folders of today."""
+
+
+@pytest.mark.parametrize("name", list(OF_TODAY))
+def test_the_runs_of_todays_folders_are_found_tomorrow(name: str) -> None:
+    """An option or policy that comes now needs `field(default=..., metadata={"later": True})`, see `simtx.scenario.canonical.LATER`."""
+    assert keys.strategy_identity(strategy(name, Policies())) == OF_TODAY[name]
