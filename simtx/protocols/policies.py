@@ -12,14 +12,14 @@ _PERIOD: Final = number(above=0, infinite=True)  # seconds; infinite: never
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Capped exponential back-off with full jitter: wait U(0, min(cap, base * factor**attempt)) (Brooker, AWS, 2015).
+    """Capped exponential back-off with full jitter: wait U(0, min(cap, base * factor**attempt)) (Brooker, AWS, 2015). Times are in seconds.
 
     A machine asks for the upper bound; the host draws, since a machine knows no randomness.
 
     Attributes:
-        base: Bound of the first wait, in seconds.
+        base: Bound of the first wait.
         factor: Growth per attempt.
-        cap: No wait is longer, in seconds.
+        cap: No wait is longer.
     """
 
     base: float = 0.05
@@ -38,11 +38,11 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a circuit breaker opens and how long it stays open.
+    """When a circuit breaker opens and how long it stays open, in seconds.
 
     Attributes:
         threshold: Consecutive failed calls that open it.
-        cooldown: Seconds until one trial call is let through.
+        cooldown: Time until one trial call is let through.
     """
 
     threshold: int = 10
@@ -57,22 +57,23 @@ class Policies:
     """Timeouts and retries of one deployment, in seconds; a strategy without policies of its own takes the scenario's.
 
     Attributes:
-        call_timeout: How long an orchestrator waits for a reply before it sends the same command again.
-        attempts: How often a command before the pivot is sent before its step counts as unknown and is compensated.
+        call_timeout: How long a saga waits for a reply before it sends the command again.
+        attempts: How often a command before the pivot is sent before its step is compensated.
         compensation_attempts: How often a compensation is sent before the saga is stuck; None: for ever, with an alert.
-        alert_after: Attempts at something that has to be repeated for ever, after which an alert is raised.
-        vote_timeout: How long a 2PC coordinator waits for votes before it aborts.
+        alert_after: Attempts at an operation that is repeated for ever, after which an alert is raised.
+        vote_timeout: How long a 2PC coordinator waits for votes.
         acknowledgement_timeout: How long it waits for acknowledgements before it sends the decision again.
-        inquiry_timeout: How long a prepared participant waits for the decision before it inquires.
-        idle_timeout: How long a participant keeps an unprepared branch open before it aborts it on its own.
+        inquiry_timeout: How long a prepared participant waits before it inquires.
+        idle_timeout: How long a participant keeps an unprepared branch open.
         backoff: Wait on top of the timeout before every further attempt.
         publish_timeout: How long a producer waits for the broker's ack.
-        publish_attempts: How often a dual write tries to publish before it gives up (an outbox relay never does).
+        publish_attempts: How often a dual write tries to publish.
         poll_interval: Period of the polling outbox relay.
         poll_batch: Rows that the relay reads at once.
-        maximum_hops: Events of one choreographed transaction with more hops than this are refused as a cycle.
-        dedup_retention: How long an idempotency row is kept at least; safe only if nothing is delivered later than that.
-        breaker: Circuit breaker of every caller towards every node, or None.
+        maximum_hops: Choreographed events with more hops than this are refused as a cycle.
+        dedup_retention: How long stores keep the rows by which they recognise what was done before; safe only if nothing is delivered or undone later than
+            that.
+        breaker: Circuit breaker of every caller towards every node; None: none.
     """
 
     call_timeout: float = 1.0

@@ -11,7 +11,6 @@ from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import CopyRule
 from simtx.protocols.derived.group import GroupRule
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
-from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
 from simtx.scenario.broker_kinds import in_force
 from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transaction
@@ -21,18 +20,15 @@ from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
 from simtx.scenario.infrastructure import (
     AggregateSpec,
     BrokerSpec,
-    CommonMode,
     DerivedSpec,
     GroupSpec,
     HostSpec,
     LinkSpec,
-    LogSpec,
     NetworkSpec,
     ProviderSpec,
     ServiceSpec,
-    StoreSpec,
 )
-from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Trigger, Workload
+from simtx.scenario.model import ClientsSpec, Fault, Invariant, Workload
 from simtx.scenario.versions import Upgrade
 
 T = TypeVar("T")
@@ -43,26 +39,24 @@ Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, ``vote-store``, and ``client`` if the clients are somewhere."""
 
 
-def _spec(kind: Callable[..., T], file: schema.Table, **others: Any) -> T:
-    """The spec of a table: fields of the same name are the same; `others` are those that are not."""
+def spec(kind: Callable[..., T], file: schema.Table, **others: Any) -> T:
+    """The spec of a table: fields of the same name are the same, and tables inside are specs, too; `others` are those that are not."""
     same = type(file).model_fields.keys() & {one.name for one in dataclasses.fields(cast("Any", kind))} - others.keys()
-    return kind(**{name: getattr(file, name) for name in same}, **others)
+    return kind(**{name: _decided(getattr(file, name)) for name in same}, **others)
 
 
-def log(file: schema.LogFile) -> LogSpec:
-    """A durable log."""
-    return _spec(LogSpec, file)
+def _decided(value: Any) -> Any:
+    return spec(value.spec, value) if isinstance(value, schema.Table) else value
 
 
 def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str, ServiceSpec]:
     """All services, by name."""
     return {
-        name: _spec(
+        name: spec(
             ServiceSpec,
             file,
             name=name,
             zone=placed[name],
-            store=_spec(StoreSpec, file.store, log=log(file.store.log), initial=dict(file.store.initial)),
             provider=None if file.provider is None else provider(file.provider),
         )
         for name, file in files.items()
@@ -71,7 +65,7 @@ def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str
 
 def provider(file: schema.ProviderFile) -> ProviderSpec:
     """A party outside."""
-    return _spec(ProviderSpec, file, burst=file.burst or max(1, math.ceil(file.rate_limit or 1)))
+    return spec(ProviderSpec, file, burst=file.burst or max(1, math.ceil(file.rate_limit or 1)))
 
 
 # --- zones and links ----------------------------------------------------------------------------------------------------------
@@ -122,7 +116,7 @@ def network(file: schema.NetworkFile, placed: Zones) -> NetworkSpec:
             delay = latency(file, a, b)
             if delay is None:
                 raise ValueError(f"no latency from {a} to {b}: the checks have to find this")
-            link = LinkSpec(delay, file.loss, file.duplication, file.reorder, file.reorder_delay)
+            link = spec(LinkSpec, file, latency=delay)
             for entry in file.links:
                 if _fits(entry, a, b):
                     given = {name: getattr(entry, name) for name in ("loss", "duplication", "reorder", "reorder_delay")}
@@ -130,12 +124,7 @@ def network(file: schema.NetworkFile, placed: Zones) -> NetworkSpec:
                         link, **{name: value for name, value in given.items() if value is not None}
                     )
             links[a, b] = link
-    return NetworkSpec(used, links, file.loss, file.duplication, file.reorder, file.reorder_delay, file.client_zone)
-
-
-def common_mode(file: schema.CommonModeFile | None) -> CommonMode | None:
-    """How far nodes are slow at the same time."""
-    return None if file is None else _spec(CommonMode, file)
+    return spec(NetworkSpec, file, zones=used, links=links)
 
 
 def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, HostSpec]:
@@ -143,7 +132,7 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
     named = {node for file in files.values() for node in file.nodes}
     rest = tuple(node for node in (*placed, CLIENT) if node not in named and node != VOTE_STORE)
     return {
-        name: _spec(
+        name: spec(
             HostSpec,
             file,
             nodes=tuple(dict.fromkeys(one for node in file.nodes for one in (rest if node == "*" else (node,)))),
@@ -161,7 +150,7 @@ def partitions(group: schema.GroupFile, broker: schema.BrokerFile) -> int:
 def groups(files: Mapping[str, schema.GroupFile], broker: schema.BrokerFile) -> dict[str, GroupSpec]:
     """Consumer groups by name."""
     return {
-        name: _spec(
+        name: spec(
             GroupSpec,
             file,
             name=name,
@@ -175,7 +164,7 @@ def groups(files: Mapping[str, schema.GroupFile], broker: schema.BrokerFile) -> 
 def aggregates(files: Mapping[str, schema.AggregateFile]) -> dict[str, AggregateSpec]:
     """Kinds of aggregates by name."""
     return {
-        name: _spec(
+        name: spec(
             AggregateSpec,
             file,
             name=name,
@@ -190,7 +179,7 @@ def aggregates(files: Mapping[str, schema.AggregateFile]) -> dict[str, Aggregate
 def derived(files: Mapping[str, schema.DerivedFile]) -> dict[str, DerivedSpec]:
     """Derived stores by name."""
     return {
-        name: _spec(
+        name: spec(
             DerivedSpec,
             file,
             name=name,
@@ -235,7 +224,7 @@ def topological(names: Sequence[str], before: Sequence[Iterable[str]]) -> list[i
 def operation(file: schema.OperationFile) -> OperationSpec:
     """One operation of a step."""
     amount = file.amount if file.amount is not None else 1.0 if file.parameter is not None else 0.0
-    return _spec(OperationSpec, file, amount=amount)
+    return spec(OperationSpec, file, amount=amount)
 
 
 def transaction(file: schema.TransactionFile) -> Transaction:
@@ -249,7 +238,7 @@ def transaction(file: schema.TransactionFile) -> Transaction:
     for new, old in enumerate(order):
         step = file.steps[old]
         steps.append(
-            _spec(
+            spec(
                 StepSpec,
                 step,
                 index=new,
@@ -258,7 +247,7 @@ def transaction(file: schema.TransactionFile) -> Transaction:
                 compensation=tuple(operation(entry) for entry in step.compensation),
             )
         )
-    parameters = {name: _spec(Parameter, one) for name, one in file.parameters.items()}
+    parameters = {name: spec(Parameter, one) for name, one in file.parameters.items()}
     return Transaction(file.name, tuple(steps), parameters)
 
 
@@ -269,7 +258,7 @@ def workload(
     file: schema.WorkloadFile, path: str | None, times: tuple[float, ...], columns: Mapping[str, Any]
 ) -> Workload:
     """When transactions arrive; the trace file has been read."""
-    return _spec(
+    return spec(
         Workload,
         file,
         rate=file.rate or 0.0,
@@ -285,10 +274,9 @@ def workload(
 
 def clients(file: schema.ClientsFile) -> ClientsSpec:
     """Behaviour of clients when no answer comes."""
-    return _spec(
+    return spec(
         ClientsSpec,
         file,
-        backoff=_spec(Backoff, file.backoff),
         budget=None if file.budget is None else file.budget.ratio,
         budget_burst=ClientsSpec().budget_burst if file.budget is None else file.budget.burst,
     )
@@ -320,7 +308,7 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
     made: list[Fault] = []
     for file in files:
         made += [
-            _spec(
+            spec(
                 Fault,
                 file,
                 node=node,
@@ -328,7 +316,6 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
                 probability=file.probability or 0.0,
                 a=_all_nodes(file.a, placed),
                 b=_all_nodes(file.b, placed),
-                trigger=None if file.trigger is None else _spec(Trigger, file.trigger),
             )
             for node in targets(file.kind, file.node, placed)
         ]
@@ -348,16 +335,10 @@ def targets(kind: FaultKind, node: str | None, placed: Zones) -> list[str]:
     return [name for name in placed if name not in beside and (place == "node" or name != HUB)]
 
 
-def policies(file: schema.PoliciesFile) -> Policies:
-    """Timeouts and retries."""
-    breaker = None if file.breaker is None else _spec(BreakerPolicy, file.breaker)
-    return _spec(Policies, file, backoff=_spec(Backoff, file.backoff), breaker=breaker)
-
-
 def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
     """Invariants of a scenario."""
     return tuple(
-        _spec(
+        spec(
             Invariant,
             file,
             terms=tuple((term.service, term.prefix, term.weight) for term in file.terms),
@@ -366,8 +347,3 @@ def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
         )
         for file in files
     )
-
-
-def run(file: schema.RunFile) -> RunPlan:
-    """How long a run is."""
-    return _spec(RunPlan, file)

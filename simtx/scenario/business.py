@@ -14,14 +14,14 @@ Popularity: TypeAlias = Literal["uniform", "zipf"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Something that is drawn once for each transaction: a key, or a number.
+    """Something that is drawn once for each transaction: a key (`population`) or a number (`values`).
 
     Attributes:
-        population: Number of keys; None for a number.
-        popularity: ``uniform``, or ``zipf``: the key of rank r, from 1, is drawn with probability proportional to r ** -exponent.
-        exponent: Exponent of the Zipf law.
+        population: Number of keys.
+        popularity: ``uniform``, or ``zipf``: the key of rank r, from 1, is drawn with probability proportional to r^-exponent.
+        exponent: Exponent of the Zipf law; 0.99 is that of the YCSB benchmark.
         prefix: Text before the key's rank, counted from 0.
-        values: Distribution of a number; None for a key.
+        values: Distribution of a number.
         integer: Whether the number is rounded to a whole one.
     """
 
@@ -39,9 +39,9 @@ class OperationSpec:
 
     Attributes:
         key: Template: ``{name}`` stands for a key parameter, ``{tx}`` for the transaction's number.
-        kind: ``add``, ``set`` or ``read``.
-        amount: The change or the new value; multiplied with the parameter's draw if there is one.
-        parameter: A number parameter, or None.
+        kind: ``add`` to the value, ``set`` it, or ``read`` it.
+        amount: The change or the new value; with a `parameter`, what its draw is multiplied with.
+        parameter: A number parameter.
         low: Guard: the step is refused if the value would fall below.
         high: Guard: the step is refused if the value would rise above.
     """
@@ -58,10 +58,9 @@ class OperationSpec:
         """Whether it may change the value."""
         return self.kind != "read"
 
-    @property
-    def guarded(self) -> bool:
-        """Whether it can be refused."""
-        return self.low is not None or self.high is not None
+    def uses(self, parameter: str) -> bool:
+        """Whether a parameter, or ``tx``, decides its key or its amount."""
+        return self.parameter == parameter or f"{{{parameter}}}" in self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +71,13 @@ class StepSpec:
         index: Position in topological order.
         name: Unique name.
         service: The service that does it.
-        kind: ``compensatable``, ``pivot`` or ``retriable``.
+        kind: ``compensatable``: can be undone; ``pivot``: the point of no return, at most one; ``retriable``: after it, cannot be refused.
         after: Indexes of the steps that come directly before it.
-        operations: The local transaction of the action.
-        compensation: The local transaction that undoes it.
-        refusal: Probability that the business says no.
-        service_time: Work of the action; None: the service's.
-        compensation_time: Work of the compensation; None: the service's, and if that is None too, that of the action.
+        operations: What it does: one local transaction.
+        compensation: What undoes it: one local transaction.
+        refusal: Probability that the business says no, whatever the data.
+        service_time: Work that it costs; None: the service's `service_time`.
+        compensation_time: Work of the compensation; None: the service's, and without that too, that of the action.
     """
 
     index: int

@@ -12,11 +12,12 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from simtx.errors import ScenarioError
-from simtx.protocols.names import VOTE_STORE
+from simtx.protocols.names import BROKER, HUB, VOTE_STORE
+from simtx.protocols.policies import Policies
 from simtx.scenario import build, checks, notes, schema
 from simtx.scenario.calibration import load_calibration
-from simtx.scenario.infrastructure import HubSpec, VoteStoreSpec
-from simtx.scenario.model import Scenario
+from simtx.scenario.infrastructure import CommonMode, HubSpec, VoteStoreSpec
+from simtx.scenario.model import RunPlan, Scenario
 from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
 from simtx.scenario.uncertainty import uncertainties
@@ -126,23 +127,25 @@ def compose(
         title=file.title,
         description=file.description.strip(),
         services=dict(part("services", lambda: build.services(file.services, placed))),
-        hub=part("hub", lambda: HubSpec(placed["hub"], build.log(file.hub.log))),
+        hub=part("hub", lambda: build.spec(HubSpec, file.hub, zone=placed[HUB])),
         network=part("network", lambda: build.network(file.network, placed)),
-        broker=part("broker", lambda: build.broker(file.broker, placed["broker"])),
-        vote_store=part("vote_store", lambda: VoteStoreSpec(placed[VOTE_STORE], build.log(file.vote_store.log))),
+        broker=part("broker", lambda: build.broker(file.broker, placed[BROKER])),
+        vote_store=part("vote_store", lambda: build.spec(VoteStoreSpec, file.vote_store, zone=placed[VOTE_STORE])),
         transaction=part("transaction", lambda: build.transaction(file.transaction)),
         workload=build.workload(
             file.workload, str(trace_path) if trace_path else None, arrivals.times, arrivals.columns
         ),
         clients=part("clients", lambda: build.clients(file.clients)),
-        events=EventsSpec(file.events.version, file.events.unread),
+        events=build.spec(EventsSpec, file.events),
         upgrades=build.upgrades(file.upgrades, file.services),
         faults=part("faults", lambda: build.faults(file.faults, placed)),
-        policies=part("policies", lambda: build.policies(file.policies)),
+        policies=part("policies", lambda: build.spec(Policies, file.policies)),
         invariants=part("invariants", lambda: build.invariants(file.invariants)),
-        run=build.run(file.run),
+        run=build.spec(RunPlan, file.run),
         deadlocks=file.deadlocks,
-        common_mode=part("common_mode", lambda: build.common_mode(file.common_mode)),
+        common_mode=part(
+            "common_mode", lambda: None if file.common_mode is None else build.spec(CommonMode, file.common_mode)
+        ),
         hosts=dict(part("hosts", lambda: build.hosts(file.hosts, placed))),
         groups=dict(part("groups", lambda: build.groups(file.groups, file.broker))),
         derived=dict(part("derived", lambda: build.derived(file.derived))),

@@ -1,4 +1,4 @@
-"""Specs of what a scenario's transactions run on, as plain immutable data: nodes, stores, network, broker."""
+"""Specs of what a scenario's transactions run on, as plain immutable data: nodes, stores, network, broker; units as in `simtx.scenario.model`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class LogSpec:
 
     Attributes:
         forced_write: Time until a forced record is on disk.
-        flush: ``group``: records that arrive during a flush share the next one; ``serial``: one flush a record, one after the other;
-            ``parallel``: every record takes its own time, without queueing.
+        flush: ``group``: records that arrive during a flush share the next; ``serial``: one flush a record, one after the other; ``parallel``: every record
+            takes its own time without queueing.
         lazy_flush: Period of the background flush of records that are not forced.
     """
 
@@ -50,10 +50,12 @@ class StoreSpec:
         log: Its redo log.
         lock_timeout: How long a local transaction waits for a row lock before it fails.
         initial: Value at the start by key, or by prefix if the name ends in ``*``; every other key starts at 0.
-        replica_lag: Delay after which a read replica shows a commit, or None if there is no replica.
-        outbox_order: When outbox rows are numbered: ``insert``: when their local transaction begins; ``commit``: when it commits.
-        locks: For how long a local transaction has its row locks: ``write``: it locks when its service time is over, for the forced write; ``work``: it
-            locks first, and keeps them for its service time and the forced write.
+        replica_lag: Delay after which a read replica shows a commit; None: no replica.
+        outbox_order: Order of the numbers of outbox rows. ``insert``: a row is numbered when it is inserted, as from a sequence (PostgreSQL); a local
+            transaction inserts its rows when a worker begins on it, so that they may appear behind rows with higher numbers. ``commit``: in the order
+            of commits, as with one writer (SQLite).
+        locks: For how long a local transaction has its row locks. ``write``: the service works first, then locks the rows for the forced write alone.
+            ``work``: it locks the rows first, and works inside the transaction of the database: a hot key is locked for the service time, too.
     """
 
     isolation: Isolation
@@ -75,14 +77,14 @@ class ProviderSpec:
 
     Attributes:
         latency: From the request to its answer; halfway the provider does what it was asked for.
-        timeouts: Share of requests that get no answer.
-        timeouts_done: Of those, the share that the provider carries out all the same.
-        timeout: Seconds for which the service waits for an answer; what comes later is none.
-        rate_limit: Requests a second that it takes; None: any number.
+        timeouts: Share of requests that get no answer, so that nobody knows whether they were done.
+        timeouts_done: Of those, the share that was done nevertheless.
+        timeout: How long the service waits for an answer; a later one is ignored.
+        rate_limit: Requests a second that it takes; those beyond get a 429; None: any number.
         burst: Requests that it takes at once before the limit holds.
-        retry_after: Seconds that it tells a request to wait that is over the limit.
-        idempotency: Seconds for which it remembers the key of a request, and does nothing when the key comes again; None: it knows no keys.
-        status_query: Whether it can be asked how a request has ended.
+        retry_after: How long a request over the limit waits before it is sent again.
+        idempotency: How long it remembers the key of a request, and answers a repetition without doing it again; None: it knows no keys.
+        status_query: Whether it can be asked how a request has ended. The service then forces a note before each request, and asks before it repeats one.
     """
 
     latency: Distribution
@@ -110,9 +112,9 @@ class ServiceSpec:
         workers: Local transactions that it can work on at once.
         service_time: Work that one step costs a worker, beside waiting for locks and disks.
         compensation_time: The same for a compensation; None: as `service_time`.
-        queue_limit: Requests that may wait for a worker; those beyond are dropped, as if lost. None: no limit.
+        queue_limit: Requests that may wait for a worker; those beyond are dropped, as if lost; None: no limit.
         store: Its database.
-        provider: Who does its steps outside; None: its own database does.
+        provider: The party outside that does its steps; None: its own database does them.
     """
 
     name: str
@@ -151,14 +153,14 @@ class DerivedSpec:
     Attributes:
         name: Its name.
         service: The service whose values it copies.
-        key: Which of them, as a template of key parameters, which are drawn for a read as they are for a transaction.
+        key: Which of them: a template as in an operation, such as ``stock:{product}``. A read draws its parameters as a transaction does.
         rule: How it keeps up.
-        ttl: Seconds for which a copy may be read, or None: for ever.
+        ttl: Time to live of a copy; None: it has none.
         lag: Time from a commit until its update arrives.
-        ordered: Whether updates by event arrive in the order of the commits.
+        ordered: Whether updates by ``event`` arrive in the order of the commits; those of writers do not.
         loss: Probability that an update is lost.
         reads: Reads a second.
-        fill_time: Time from a reader's read of the source until its copy is there.
+        fill_time: Time from a reader's read of the service's store until its copy is there.
     """
 
     name: str
@@ -179,7 +181,7 @@ class VoteStoreSpec:
 
     Attributes:
         zone: Where it runs.
-        log: Its durable log.
+        log: Its durable log: a first vote is forced before the answer, and a further one for the same row only reads.
     """
 
     zone: str
@@ -193,15 +195,15 @@ class GroupSpec:
     Attributes:
         name: Its name.
         service: The service whose commits are the events.
-        key: Which of its keys, as a template.
+        key: Which of its keys: a template as in an operation. A key is in one partition.
         rule: How the owners of a partition take turns.
         partitions: How many there are.
         instances: How many share them.
         service_time: Time that an instance takes for an event.
-        lag: Time from a commit until its event is in its partition.
-        commit_time: Time from an effect until its checkpoint is written, where that comes after it.
-        session: Seconds without a heartbeat after which an instance is taken for dead.
-        pause_every: Time from the end of a pause of an instance to its next one, or None: there are none.
+        lag: Time from a commit until its event reaches the broker.
+        commit_time: ``after``: time that it takes to write a checkpoint.
+        session: Time without a heartbeat after which the broker takes an instance for dead.
+        pause_every: Time from the end of a pause of an instance (a garbage collector) to its next one; None: it is never paused.
         pause: How long a pause is.
     """
 
@@ -221,23 +223,23 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class AggregateSpec:
-    """Event-sourced aggregates of one kind, and the commands that come for them.
+    """Event-sourced aggregates of one kind, and the commands that come for them; each takes 1 from its aggregate.
 
     Attributes:
         name: Of the kind.
-        key: Which aggregate a command is for, as a template of key parameters.
+        key: Which aggregate a command is for: a template, whose parameters are drawn as a transaction draws them.
         rule: How commands are worked off.
-        commands: Commands a second, over all aggregates.
+        commands: Commands, over all aggregates, in a Poisson stream.
         load_time: Time to load an aggregate, without its events.
-        event_time: Seconds that each event takes that is folded.
+        event_time: Time that each event takes that is folded.
         snapshot_every: A snapshot is written after so many events; None: never.
-        decide_time: Time from the state to the decision: of a program, or of a person who looks at a form.
+        decide_time: Time from the state to the decision, of a program or of a person.
         append_time: Time that the store takes to write an append.
         retry_after: Time from a conflict to the next attempt.
         attempts: Attempts after which a command is given up; None: never.
         loss: Probability that the answer to an append is lost.
-        timeout: Seconds after which who has no answer asks again.
-        balance: What each aggregate has at the start; a command takes 1.
+        timeout: Time after which who has no answer asks again.
+        balance: What each aggregate has at the start.
     """
 
     name: str
@@ -268,7 +270,7 @@ class LinkSpec:
         loss: Probability that a message is lost.
         duplication: Probability that a message arrives twice.
         reorder: Probability that a message is held up, so that later ones overtake it.
-        reorder_delay: How much longer a message takes that is held up.
+        reorder_delay: How long it is held up.
     """
 
     latency: Distribution
@@ -280,16 +282,16 @@ class LinkSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """Zones and the paths between them.
+    """Zones and the paths between them; loss, duplication and delay are those of links that do not say otherwise.
 
     Attributes:
         zones: Every zone that a node, or the client, is in.
         links: Path by (from, to), complete for `zones`, a zone with itself included.
-        loss: Probability of loss on links that do not say otherwise.
-        duplication: Likewise, of duplication.
-        reorder: Likewise, of an extra delay.
-        reorder_delay: Likewise, that extra delay.
-        client_zone: Where the clients are; None: beside the entry node, without any delay.
+        loss: Probability that a message is lost.
+        duplication: Probability that a message arrives twice.
+        reorder: Probability that a message is held up, so that later ones overtake it.
+        reorder_delay: How long it is held up.
+        client_zone: Where the clients are; None: beside the entry node, without delay.
     """
 
     zones: tuple[str, ...]
@@ -315,29 +317,28 @@ class BrokerSpec:
 
     Attributes:
         zone: Where it runs.
-        ack: What its ack says: the message is in memory, on a quorum of replicas, or forced to disk. A broker that acks from memory
-            loses what it holds when it crashes.
-        ack_latency: Time that it takes to ack, beside the network.
-        linger: How long a producer holds a message back to fill a batch; a crash of the producer loses the batch.
+        ack: What an ack says: the message is in ``memory`` (a crash of the broker loses it), on a ``quorum`` of replicas, or forced to disk (``fsync``).
+        ack_latency: Time until it acks, beside the network.
+        linger: How long a producer holds a message back to fill a batch; its crash loses the batch.
         redelivery: Time after which an unacknowledged delivery comes again.
-        deduplication_window: How long the broker remembers message ids to drop duplicates of a producer; 0: it does not.
-        deduplication_after_restart: Which of these ids it still knows after a crash: those of messages that it still holds (``stored``, a JetStream
-            work queue), ``all`` of them (a JetStream limits stream, a table of ids), or ``none``. With acks from memory there are none.
-        ordered: Whether messages of one transaction to one consumer are delivered in order, one at a time.
+        deduplication_window: How long it remembers message ids to drop a producer's duplicates; 0: not.
+        deduplication_after_restart: Which of these ids it still knows after a crash: those of messages that it still holds (``stored``, as a JetStream
+            work queue), ``all`` (as a JetStream limits stream), or ``none``. A broker that acks from ``memory`` knows none.
+        ordered: Whether messages of one transaction to one consumer come in order, one at a time.
         retention: Age at which an undelivered message is dropped; None: never.
         kind: Which product it is like (`simtx.scenario.broker_kinds`); the mechanisms below are those of the kind, unless the scenario says otherwise.
-        partitions: Partitions of each consumer's topic, for a log that is read in order and up to an offset; 0: a queue.
-        fetch: Events of a partition that a consumer gets at once, and handles one after the other.
-        commit_every: How often a consumer of a partition tells the broker how far it is; 0: after each event.
-        delivery_limit: Deliveries after which a message that is still not acknowledged becomes a dead letter; None: no limit.
-        backoff: Times until the second, third, ... delivery, in place of `redelivery`; the last one holds for all further; empty: none.
-        nack: Whether a consumer that cannot handle a message says so, and does not only keep silent.
-        nack_delay: How long it then takes until the next attempt; 0: at once, which is `simtx.scenario.infrastructure.AT_ONCE`.
-        deduplication_by: By what a producer's repetition is known: by the ``message``, whoever repeats it, or only to the ``producer`` that has published it
-            before, as long as its process lives.
-        poison: Share of events that a consumer can never handle: every attempt fails before its machine has seen it.
+        partitions: A log with so many partitions for each consumer, read in order, with offsets; 0: a queue, where each message is acknowledged by itself.
+        fetch: Events of a partition that a consumer gets at once; it handles them one after the other.
+        commit_every: How often a consumer commits its offset in a partition; after its crash all later events are delivered again. 0: after each event.
+        delivery_limit: Deliveries after which an unacknowledged message becomes a dead letter; None: no limit.
+        backoff: Time until the second, third, ... delivery, in place of `redelivery`; the last one holds for all further.
+        nack: Whether a consumer that cannot handle a message sends a negative acknowledgement; else it sends nothing.
+        nack_delay: Time from a negative acknowledgement to the next attempt; 0: at once (1 ms).
+        deduplication_by: ``message``: a repetition is known whoever sends it; ``producer``: only if the process that has published it repeats it, and has not
+            been started anew in between.
+        poison: Share of events that their consumer can never handle: every attempt fails, before anything has happened.
         poison_transactions: Transactions, counted from 0, of which every event is poison, beside that share.
-        poison_until: When consumers are in place that can handle it, in seconds: from then on nothing is poison any more; None: never.
+        poison_until: When consumers that can handle it are in place: from then on nothing is poison any more; None: never.
     """
 
     zone: str
@@ -389,21 +390,21 @@ AT_ONCE: Final = 0.001
 class HostSpec:
     """A machine whose cores the processes of some nodes share.
 
-    A node is one process. What it has to do is done in the order in which it comes in; the cores go to the processes that have something to do in the order
-    in which they came, each for a time slice (`simtx.simulator.host`). A node that is on no host has a processor of its own that takes no time.
+    A node is one process. What it has to do is done in the order in which it comes in, and the next event waits until the last effect has left. The cores go to
+    the processes that have something to do, in the order in which they came, each for a time slice (`simtx.simulator.host`). On Linux that is some milliseconds.
+    A node that is on no host has a processor of its own that takes no time. What the end of a forced write causes is in the time of the forced write.
 
     Attributes:
-        cores: How many.
-        speed: What one second of processor time is divided by: 2 is a machine twice as fast.
+        cores: How many it has.
+        speed: Divisor of the processor times: 2 is a machine twice as fast.
         nodes: Which processes are on it: services, ``hub``, ``broker``, ``client``.
-        neighbours: Processes of others that never rest; each competes as one of ours does.
+        neighbours: Processes of others that never rest: noisy neighbours.
         parallel: Whether a process can use several cores at once; False: one at most, as with an interpreter's lock.
-        event: Processor time in seconds to handle a message, a timer, a delivery or a request.
-        effect: Likewise, for each message, event, ack or answer that it sends: they leave one after the other, and the next event waits for the last.
+        event: Processor time to handle a message, a timer, a delivery or a request.
+        effect: Likewise, for each message, event, ack or answer that it sends, one after the other.
         transaction: Likewise, for a local transaction, beside its service time.
-        forced_write: Likewise, for a forced write that is none of a local transaction: a record of the coordinator, the end of a prepared branch. What its end causes
-            is in it.
-        quantum: Time slice in seconds: a process that has had a core for so long goes to the end of the queue after what it is doing. That of Linux is some milliseconds.
+        forced_write: Likewise, for a forced write outside of local transactions: a record of the coordinator, the end of a prepared branch.
+        quantum: Time slice: a process that has had a core for so long goes to the end of the queue, after what it is doing.
     """
 
     cores: int
@@ -428,7 +429,7 @@ class CommonMode:
     Attributes:
         links: Rank correlation of two latencies of messages drawn at the same time, 0 to 1; the broker's acknowledgement is one.
         writes: Likewise, of two forced writes.
-        memory: Time in seconds after which e times less of the correlation is left.
+        memory: Time after which e times less of the correlation is left.
     """
 
     links: float

@@ -50,19 +50,18 @@ class Workload:
     """When transactions arrive.
 
     Attributes:
-        kind: ``poisson``, ``deterministic`` (equal gaps), ``bursty`` (a Poisson process that switches between two rates),
-            ``profile`` (a Poisson process with a piecewise constant rate), ``trace`` (times from a file), or ``closed`` (a fixed
-            number of users who think, ask and wait for the answer).
+        kind: ``poisson``; ``deterministic``: equal gaps; ``bursty``: Poisson that switches between two rates; ``profile``: Poisson with a piecewise constant
+            rate; ``trace``: times from a file; ``closed``: users who think, ask and wait for the answer.
         rate: Transactions a second; of a bursty workload, outside bursts.
-        burst_rate: Rate inside a burst.
-        burst_on: Average length of a burst.
-        burst_off: Average time between bursts.
-        profile: Pairs of (time, rate from then on); the last rate holds for ever.
+        burst_rate: bursty: rate inside a burst.
+        burst_on: bursty: average length of a burst.
+        burst_off: bursty: average time between bursts.
+        profile: profile: the rate from each time on; the last one holds for ever.
         trace: Path of the CSV file.
         trace_times: Arrival times from the file, ascending.
         trace_parameters: Columns of the file that give parameters: a text for a key, a number otherwise.
-        users: Number of users of a closed workload.
-        think_time: Time between an answer and the same user's next request.
+        users: closed: number of users.
+        think_time: closed: time between an answer and the same user's next request.
     """
 
     kind: WorkloadKind
@@ -97,15 +96,16 @@ class ClientsSpec:
     """Behaviour of clients when no answer comes.
 
     Attributes:
-        ask_again: ``never``: a client asks once. ``unreached``: it asks again, with the same id, when its request has reached nobody: the entry
-            node was down, or the request was lost on the way. ``unanswered``: also when the request was received and no answer has come
-            for `timeout`; only under strategies that recognise a request that comes again.
-        deadline: Seconds after the first request at which a client gives up; what comes later is no answer any more.
-        timeout: With ``unanswered``: how long it waits for an answer before it asks again, in seconds.
+        ask_again: ``never``: a client asks once; ``unreached``: it asks again, with the same id, when its request has reached nobody (the entry node was
+            down, or the request was lost on the way); ``unanswered``: also when the request was received and no answer has come for `timeout`, under
+            strategies that recognise a request that comes again.
+        deadline: Time after its first request at which a client gives up; the transaction then counts as unanswered.
+        timeout: ``unanswered``: how long it waits for an answer before it asks again.
         backoff: Wait before each further request.
         budget: Further requests that all clients together may make for each first one; None: any number.
         budget_burst: Further requests that they may save up.
-        deadline_travels: Whether the deadline goes with the transaction, so that a service begins no step behind it that may still be refused.
+        deadline_travels: Whether the deadline goes with the transaction. A service then begins no step behind it that may still be refused, and refuses it
+            instead, until the client has its answer.
     """
 
     ask_again: AskAgain = "unreached"
@@ -115,10 +115,6 @@ class ClientsSpec:
     budget: float | None = None
     budget_burst: int = 10
     deadline_travels: bool = False
-
-    plot: ClassVar[View[ScenarioPlots]] = View(
-        "scenario", "Pictures of the scenario: `scenario.plot()` draws services in their zones, and the links."
-    )
 
     def describe(self) -> str:
         """One line: what clients do, for tables and the texts of runs."""
@@ -141,9 +137,9 @@ class Trigger:
 
     Attributes:
         transaction: Number of the transaction, from 0.
-        effect: Name of the effect, such as ``Append`` or ``Commit``; with a colon, of one with this name inside, such as
-            ``Message:prepare`` or ``Append:commit``.
-        when: Just before the effect or just after it.
+        effect: Name of the effect, such as ``Append``, or with what is inside, such as ``Append:commit``, ``Message:prepare``. ``Publish`` and
+            ``MarkOutbox`` are also found where a relay works off the transaction's events.
+        when: Just before it or just after it.
         occurrence: The first such effect, the second, ...
     """
 
@@ -161,15 +157,15 @@ class Fault:
         kind: What happens.
         duration: How long it lasts.
         node: The service, or ``hub``, that it happens to, or whose provider; ``broker`` for a broker outage; empty for faults of links.
-        at: When it begins, or None.
-        every: Time from its end to its next beginning, or None.
-        until: It does not begin after this time any more.
-        factor: Service times are multiplied by it (slow), durations of timers (clock-drift), or the times until a provider answers (provider-degraded).
-        probability: Of a loss, a duplicate or a delay, on top of the link's own; or of no answer, on top of the provider's own.
+        at: When it begins.
+        every: Time from its end (at first, from 0) to its next beginning.
+        until: With `every`: it does not begin after this time any more.
+        factor: slow: service times are multiplied by it; clock-drift: durations of timers; provider-degraded: times until an answer.
+        probability: loss, duplication, reorder: on top of the link's own; provider-degraded: share of requests without an answer, on top of the provider's own.
         a: Nodes on one side of the links that are hit; empty: all links.
         b: Nodes on the other side; empty with `a` given: all other nodes.
-        one_way: Only from `a` to `b`.
-        trigger: The place in a protocol, or None.
+        one_way: Links only: only messages from `a` to `b` are hit.
+        trigger: crash only: the place in a protocol.
     """
 
     kind: FaultKind
@@ -194,12 +190,12 @@ class Invariant:
         name: What it is called.
         kind: ``conserved``: the weighted sum of all values under the terms' prefixes is what it was at the start; ``bounds``: every
             value under the prefix is between low and high.
-        unit: What the values count: ``EUR``, ``pieces``.
+        unit: Unit of the values: ``EUR``, ``pieces``.
         terms: (service, key prefix, weight) of a conserved sum.
-        service: Service of bounds.
-        prefix: Key prefix of bounds.
-        low: Lower bound, or None.
-        high: Upper bound, or None.
+        service: bounds: the service.
+        prefix: bounds: all keys that begin so.
+        low: bounds: lower bound.
+        high: bounds: upper bound.
     """
 
     name: str
@@ -214,16 +210,18 @@ class Invariant:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """How long a run is.
+    """How long a run is: `transactions` or `duration`. `simtx.scenario.strata` says how a run with `stratify` is divided.
 
     Attributes:
-        transactions: Number of transactions that arrive, or None.
-        duration: Time during which they arrive, or None; exactly one of the two is given.
+        transactions: Number of transactions that arrive.
+        duration: Time during which they arrive.
         warmup: Transactions that arrive before this time are left out of the statistics.
         drain: The run ends at the latest this long after the last arrival.
-        stratify: Each fault with `every` is played in a run of its own, and the runs are weighted; see `simtx.scenario.strata`.
-        recovery: How long each of them is watched after its end; None: as long as it lasts, and at least a minute.
-        timeline_every: Seconds between two samples of the timeline; None: 200 of them while transactions arrive.
+        stratify: For rare faults: each fault with `every` is played in a run of its own, and the runs are weighted by their share of the time, so that the
+            quiet time between two faults is not simulated.
+        recovery: stratify: how long each fault is watched after its end; None: as long as the fault lasts, and at least a minute.
+        timeline_every: Time between two samples of the timeline; None: 200 of them while transactions arrive; after that the distance doubles after every
+            200.
     """
 
     transactions: int | None
@@ -296,8 +294,8 @@ class Scenario:
         clients: What clients do when no answer comes.
         events: Versions of events before any upgrade.
         upgrades: A rolling upgrade, in the order of time.
-        deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
-            younger transaction never waits for an older one).
+        deadlocks: ``timeout``: a lock wait ends by the store's `lock_timeout`; ``detect``: a cycle fails the one who closes it; ``wait-die``: a younger
+            transaction never waits for an older one.
         sources: Where a parameter's value comes from, by its path in the file.
         assumptions: Every figure without a source, by its path: its value, and why it was chosen.
         uncertainty: How far figures may be off, by their paths; `simtx.sensitivity` varies them.

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from simtx.scenario import schema
@@ -16,7 +15,7 @@ from simtx.scenario.broker_kinds import KINDS
 from simtx.scenario.catalog import brokers, forced_writes, regions
 from simtx.scenario.distribution_files import FORMS
 from simtx.scenario.distributions import Distribution
-from simtx.scenario.fields import Notation
+from simtx.scenario.fields import written_as
 from simtx.scenario.problems import inner
 from simtx.scenario.units import duration_text
 
@@ -29,14 +28,14 @@ def markdown() -> str:
     lines = ["## All keys", "", "At the top of a file, beside the tables of a scenario, may stand:", ""]
     lines += ["| key | meaning |", "|---|---|"]
     lines += [f"| `{key}` | {meaning} |" for key, meaning in schema.MERGED.items()]
-    places: dict[type[BaseModel], list[str]] = {}
+    places: dict[type[schema.Table], list[str]] = {}
     for place, model in _tables(schema.ScenarioFile, ""):
         places.setdefault(model, []).append(place)
     for model, headings in places.items():
         lines += ["", f"### {', '.join(headings)}", "", (inspect.getdoc(model) or "").strip(), ""]
         lines += ["| key | written as | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            meaning = (field.description or "").replace("|", "\\|")
+            meaning = schema.meaning(model, name).replace("|", "\\|")
             lines.append(f"| `{field.alias or name}` | {_notation(field)} | {_default(field)} | {meaning} |")
     lines += ["", "## Distributions", "", "| `distribution =` | further keys |", "|---|---|"]
     for kind, keys in FORMS.items():
@@ -84,14 +83,14 @@ def _toml(key: str, value: Any) -> str:
     )
 
 
-def _tables(model: type[BaseModel], path: str, *, listed: bool = False) -> Iterator[tuple[str, type[BaseModel]]]:
+def _tables(model: type[schema.Table], path: str, *, listed: bool = False) -> Iterator[tuple[str, type[schema.Table]]]:
     """Every table of a file with the header that it has there; the entries of a list write their tables inline."""
     yield f"`[{path}]`" if path else "The top of a file", model
     for name, field in model.model_fields.items():
         kind, key = inner(field.annotation), field.alias or name
         several = get_origin(kind) in (dict, list)
         entry = inner(get_args(kind)[-1]) if several else kind
-        if not (isinstance(entry, type) and issubclass(entry, BaseModel)):
+        if not (isinstance(entry, type) and issubclass(entry, schema.Table)):
             continue
         if listed:
             yield f"`{key}` of `[{path}]`", entry
@@ -104,16 +103,15 @@ def _tables(model: type[BaseModel], path: str, *, listed: bool = False) -> Itera
 
 
 def _notation(field: FieldInfo) -> str:
-    for extra in field.metadata:
-        if isinstance(extra, Notation):
-            return extra.text
+    if text := written_as(field):
+        return text
     kind = inner(field.annotation)
     if get_origin(kind) is Literal:
         return " or ".join(f'`"{choice}"`' for choice in get_args(kind))
     if get_origin(kind) is dict:
         return "table"
     if get_origin(kind) is list:
-        return "list of tables" if issubclass(inner(get_args(kind)[0]), BaseModel) else "list of texts"
+        return "list of tables" if issubclass(inner(get_args(kind)[0]), schema.Table) else "list of texts"
     return {bool: "`true` or `false`", str: "text"}.get(kind, "table")
 
 
@@ -123,7 +121,7 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)  # type: ignore[call-overload, unused-ignore]
     if value is None:
         return "absent"
-    if isinstance(value, BaseModel):
+    if isinstance(value, schema.Table):
         return "its own defaults"
     if isinstance(value, Distribution):
         for entries in (forced_writes(), brokers()):
@@ -137,8 +135,7 @@ def _default(field: FieldInfo) -> str:
         return "empty"
     if isinstance(value, str):
         return f'`"{value}"`'
-    notations = [extra.text for extra in field.metadata if isinstance(extra, Notation)]
-    return duration_text(value) if any("duration" in text for text in notations) else f"{value:g}"
+    return duration_text(value) if "duration" in written_as(field) else f"{value:g}"
 
 
 def rewritten(document: str) -> str:

@@ -24,9 +24,12 @@ def readable(event: EventVersion, reader: EventVersion) -> bool:
 class EventsSpec:
     """Versions of events before any upgrade.
 
+    A message from another node that cannot be read is refused, and is as good as lost.
+
     Attributes:
         version: What every process reads and writes at the start.
-        unread: What a consumer does with an event of the broker that it cannot read. A message from another node that cannot be read is refused, and is as good as lost.
+        unread: What a consumer does with an event that it cannot read: ``stop`` its lane (a transaction, or a partition) until it is upgraded, or take it
+            for a ``dead-letter`` and go on.
     """
 
     version: EventVersion = CURRENT
@@ -35,14 +38,14 @@ class EventsSpec:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """One node is stopped in order, and started again with another version.
+    """One node is stopped in order, and started again with another version. Times are in seconds.
 
     Attributes:
         node: A service, or ``hub``.
-        at: When, in seconds.
-        to: The version that it reads from then on.
+        at: When.
+        to: The version that it reads from then on, with all older ones.
         writes: The version that it writes.
-        duration: For how long it is away meanwhile, in seconds.
+        duration: For how long it is away meanwhile, when it is simulated.
     """
 
     node: str
