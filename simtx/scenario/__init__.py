@@ -29,7 +29,7 @@ from simtx.scenario.infrastructure import (
     StoreSpec,
 )
 from simtx.scenario.load import from_dict, load, names, scenarios, titles
-from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
+from simtx.scenario.model import Assumption, ClientsSpec, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
 
 # The old names of specs, kept for one release.
 Broker, Clients, Hub, Link, Log, Network, Service, Store = (

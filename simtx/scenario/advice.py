@@ -70,17 +70,14 @@ def _saturation(scenario: Scenario) -> Iterator[str]:
         return
     for name, utilisation in scenario.utilisation().items():
         workers = scenario.services[name].workers
-        if FULL <= utilisation < 1:
-            yield (
-                f"services.{name}: nearly saturated, utilisation {utilisation:.2f} at {rate:g}/s with {workers} worker"
-                f"{'s' if workers > 1 else ''} by service times alone; it takes {rate / utilisation:.4g}/s at most"
-            )
-        elif utilisation >= 1:
-            yield (
-                f"services.{name}: saturated, utilisation {utilisation:.2f} at {rate:g}/s with {workers} worker"
-                f"{'s' if workers > 1 else ''}: its queue grows as long as the run lasts; "
-                f"it takes {rate / utilisation:.4g}/s at most"
-            )
+        if utilisation < FULL:
+            continue
+        load = f"utilisation {utilisation:.2f} at {rate:g}/s with {workers} worker{'s' if workers > 1 else ''}"
+        most = f"it takes {rate / utilisation:.4g}/s at most"
+        if utilisation < 1:
+            yield f"services.{name}: nearly saturated, {load} by service times alone; {most}"
+        else:
+            yield f"services.{name}: saturated, {load}: its queue grows as long as the run lasts; {most}"
     for name, (template, share) in hottest(scenario).items():
         service = scenario.services[name]
         held, what = service.store.log.forced_write.mean(), "a forced write"
@@ -109,7 +106,7 @@ def _saturation(scenario: Scenario) -> Iterator[str]:
 def _unused(scenario: Scenario) -> Iterator[str]:
     operations = [o for step in scenario.transaction.steps for o in (*step.operations, *step.compensation)]
     for name in scenario.transaction.parameters:
-        if not any(o.parameter == name or "{" + name + "}" in o.key for o in operations):
+        if not any(one.uses(name) for one in operations):
             yield f"transaction.parameters.{name}: no operation uses it"
     used = {step.service for step in scenario.transaction.steps}
     for name in scenario.services:

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from simtx.errors import ScenarioError
 from simtx.scenario import schema
 from simtx.scenario.compose import EXCLUSIVE, compose, of_kind, plain
-from simtx.scenario.fields import Notation
+from simtx.scenario.fields import written_as
 from simtx.scenario.model import Scenario
-from simtx.scenario.problems import inner
+from simtx.scenario.problems import entries, inner
 from simtx.scenario.units import bare, hint, shown, unmarked
 
 _TOKEN = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -70,11 +70,10 @@ def is_duration(path: str) -> bool:
     notation = ""
     for token in tokens:
         if isinstance(current, type) and issubclass(current, BaseModel):
-            known = {one.alias or name: one for name, one in current.model_fields.items()}
-            if token not in known:
+            field = entries(current).get(token)
+            if field is None:
                 return False
-            field = known[token]
-            notation = next((one.text for one in field.metadata if isinstance(one, Notation)), "")
+            notation = written_as(field)
             current = inner(field.annotation)
         else:  # a member of a list or table
             notation, current = "", inner((get_args(current) or (None,))[-1])

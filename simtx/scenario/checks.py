@@ -15,7 +15,7 @@ from simtx.scenario.broker_kinds import in_force
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
 from simtx.scenario.notes import Leaf, covers
-from simtx.scenario.problems import Path, Problem
+from simtx.scenario.problems import Path, Problem, unknown
 from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
 from simtx.scenario.versions import VERSIONS
@@ -140,8 +140,7 @@ def upgrades(file: schema.ScenarioFile) -> Iterator[Problem]:
     known = (*file.services, HUB)
     for position, one in enumerate(file.upgrades):
         path: Path = ("upgrades", position)
-        if one.node not in (*known, "*"):
-            yield (*path, "node"), f"{shown(one.node)} is no node that speaks versions; {hint(one.node, (*known, '*'))}"
+        yield from unknown((*path, "node"), one.node, "node that speaks versions", (*known, "*"))
         if one.gap and one.node != "*":
             yield (*path, "gap"), "is between several nodes; it belongs to node = '*'"
         if one.writes is not None and VERSIONS.index(one.writes) > VERSIONS.index(one.to):
@@ -168,13 +167,16 @@ def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
             )
 
 
+def _named(path: Path, name: str) -> Iterator[Problem]:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
+        yield path, f"{shown(name)} is no name; use letters, digits and '_', a letter first"
+
+
 def groups(file: schema.ScenarioFile) -> Iterator[Problem]:
     """A consumer group follows a service, and every instance can have a partition."""
     for name, one in file.groups.items():
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
-            yield ("groups", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
-        if one.service not in file.services:
-            yield ("groups", name, "service"), f"{shown(one.service)} is no service; {hint(one.service, file.services)}"
+        yield from _named(("groups", name), name)
+        yield from unknown(("groups", name, "service"), one.service, "service", file.services)
         count = build.partitions(one, file.broker)
         if one.instances > count:
             yield (
@@ -186,8 +188,7 @@ def groups(file: schema.ScenarioFile) -> Iterator[Problem]:
 def aggregates(file: schema.ScenarioFile) -> Iterator[Problem]:
     """The keys of commands can be drawn."""
     for name, one in file.aggregates.items():
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
-            yield ("aggregates", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
+        yield from _named(("aggregates", name), name)
         yield from _template(file, one.key, ("aggregates", name, "key"))
 
 
@@ -202,13 +203,8 @@ def _template(file: schema.ScenarioFile, key: str, path: Path) -> Iterator[Probl
 def derived(file: schema.ScenarioFile) -> Iterator[Problem]:
     """A derived store follows a service, its keys can be drawn, and its rule does not contradict itself."""
     for name, one in file.derived.items():
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
-            yield ("derived", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
-        if one.service not in file.services:
-            yield (
-                ("derived", name, "service"),
-                f"{shown(one.service)} is no service; {hint(one.service, file.services)}",
-            )
+        yield from _named(("derived", name), name)
+        yield from unknown(("derived", name, "service"), one.service, "service", file.services)
         yield from _template(file, one.key, ("derived", name, "key"))
         found = contradiction(one.update, one.by, one.check, fill=one.fill, expires=one.ttl is not None)
         if found is not None:
@@ -218,7 +214,7 @@ def derived(file: schema.ScenarioFile) -> Iterator[Problem]:
 def zones(file: schema.ScenarioFile) -> Iterator[Problem]:
     """Every zone is known, and every two nodes are linked."""
     known = (*regions().names, LOCAL, *file.network.zones)
-    unknown = False
+    sound = True
     places: list[tuple[Path, str | None]] = [(("services", name, "zone"), s.zone) for name, s in file.services.items()]
     places += [(("hub", "zone"), file.hub.zone), (("broker", "zone"), file.broker.zone)]
     places += [(("vote_store", "zone"), file.vote_store.zone)]
@@ -227,21 +223,21 @@ def zones(file: schema.ScenarioFile) -> Iterator[Problem]:
         path: Path = ("network", "links", position)
         if (link.between is None) == (link.from_ is None and link.to is None):
             yield path, "a link is given by 'between', or by 'from' and 'to'"
-            unknown = True
+            sound = False
         elif link.between is not None and len(link.between) != 2:
             yield (*path, "between"), f"two zones are needed, not {len(link.between)}"
-            unknown = True
+            sound = False
         elif link.between is None and (link.from_ is None or link.to is None):
             yield path, f"'{'from' if link.from_ is None else 'to'}' is missing"
-            unknown = True
+            sound = False
         else:
             places += [((*path, "between", index), end) for index, end in enumerate(link.between or ())]
             places += [((*path, "from"), link.from_), ((*path, "to"), link.to)]
     for path, zone in places:
         if zone is not None and not (_ZONE.fullmatch(zone) and (region(zone) in known or zone in known)):
             yield path, f"{shown(zone)} is no known zone; {hint(region(zone), known)}"
-            unknown = True
-    if unknown:
+            sound = False
+    if not sound:
         return
     placed = build.zones(file)
     missing: dict[tuple[str, ...], tuple[str, str]] = {}
@@ -291,12 +287,8 @@ def workload(file: schema.ScenarioFile) -> Iterator[Problem]:
 def clients(file: schema.ScenarioFile) -> Iterator[Problem]:
     """Clients have time to ask again, and do so while their request can still be recognised."""
     given = file.clients
-    backoff, again = given.backoff, given.ask_again == "unanswered"
-    if backoff.cap < backoff.base:
-        yield (
-            ("clients", "backoff", "cap"),
-            f"{duration_text(backoff.cap)} is below base = {duration_text(backoff.base)}",
-        )
+    again = given.ask_again == "unanswered"
+    yield from _backoff(given.backoff, ("clients", "backoff"))
     if "timeout" in given.model_fields_set and not again:
         yield ("clients", "timeout"), 'belongs to ask_again = "unanswered"; drop it, or change ask_again'
     if given.budget is not None and given.ask_again == "never":
@@ -377,12 +369,12 @@ def run(file: schema.ScenarioFile, arrivals: Arrivals) -> Iterator[Problem]:
 
 def policies(file: schema.ScenarioFile) -> Iterator[Problem]:
     """Back-off does not start above its cap."""
-    backoff = file.policies.backoff
+    yield from _backoff(file.policies.backoff, ("policies", "backoff"))
+
+
+def _backoff(backoff: schema.BackoffFile | schema.ClientBackoffFile, path: Path) -> Iterator[Problem]:
     if backoff.cap < backoff.base:
-        yield (
-            ("policies", "backoff", "cap"),
-            f"{duration_text(backoff.cap)} is below base = {duration_text(backoff.base)}",
-        )
+        yield (*path, "cap"), f"{duration_text(backoff.cap)} is below base = {duration_text(backoff.base)}"
 
 
 def invariants(file: schema.ScenarioFile) -> Iterator[Problem]:
@@ -393,13 +385,9 @@ def invariants(file: schema.ScenarioFile) -> Iterator[Problem]:
         if entry.name in named[:position]:
             yield (*path, "name"), f"'{entry.name}' is the name of invariants[{named.index(entry.name)}] too"
         for index, term in enumerate(entry.terms):
-            if term.service not in file.services:
-                yield (
-                    (*path, "terms", index, "service"),
-                    f"{shown(term.service)} is no service; {hint(term.service, file.services)}",
-                )
-        if entry.service is not None and entry.service not in file.services:
-            yield (*path, "service"), f"{shown(entry.service)} is no service; {hint(entry.service, file.services)}"
+            yield from unknown((*path, "terms", index, "service"), term.service, "service", file.services)
+        if entry.service is not None:
+            yield from unknown((*path, "service"), entry.service, "service", file.services)
         other = ("service", "prefix", "low", "high") if entry.kind == "conserved" else ("terms",)
         for key in other:
             if getattr(entry, key) not in (None, []):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from simtx.errors import ScenarioError
 from simtx.scenario.distributions import (
@@ -23,6 +24,8 @@ from simtx.scenario.distributions import (
 from simtx.scenario.units import count, duration, hint, is_quantity, number, shown
 
 Read: TypeAlias = Callable[[Any], float]
+T = TypeVar("T")
+K = TypeVar("K", bound=str | int)
 
 #: Keys of each distribution's table; of alternatives in one tuple exactly one is given.
 FORMS: Mapping[str, tuple[str | tuple[str, ...], ...]] = {
@@ -40,10 +43,14 @@ FORMS: Mapping[str, tuple[str | tuple[str, ...], ...]] = {
 }
 
 
-class Flaws(ValueError):
-    """Problems inside one value: pairs of a path below the value and a text."""
+Flaw: TypeAlias = tuple[tuple[str | int, ...], str]
+"""A path below a value, and what is wrong there."""
 
-    def __init__(self, flaws: list[tuple[tuple[str | int, ...], str]]) -> None:
+
+class Flaws(ValueError):
+    """Problems inside one value."""
+
+    def __init__(self, flaws: list[Flaw]) -> None:
         self.flaws = flaws
         super().__init__("; ".join(text for _, text in flaws))
 
@@ -68,7 +75,8 @@ def read_distribution(
         return value
     read: Read = (lambda v: duration(v, unit_needed=unit_needed)) if durations else number
     if isinstance(value, Mapping):
-        return _table(value, read, durations=durations, unit_needed=unit_needed, names=names)
+        again = partial(read_distribution, durations=durations, unit_needed=unit_needed, names=names)
+        return _table(value, read, again)
     if isinstance(value, str) and names is not None and not is_quantity(value):
         if value in names:
             return names[value]
@@ -79,14 +87,7 @@ def read_distribution(
         raise Flaws([((), str(error))]) from None
 
 
-def _table(
-    table: Mapping[str, Any],
-    read: Read,
-    *,
-    durations: bool,
-    unit_needed: bool,
-    names: Mapping[str, Distribution] | None,
-) -> Distribution:
+def _table(table: Mapping[str, Any], read: Read, again: Callable[[Any], Distribution]) -> Distribution:
     kind = table.get("distribution")
     if kind is None and set(table) == set(FORMS["quantiles"]):
         kind = "quantiles"
@@ -95,16 +96,9 @@ def _table(
     if not isinstance(kind, str) or kind not in FORMS:
         raise Flaws([(("distribution",), f"{shown(kind)} is no distribution; {hint(str(kind), FORMS)}")])
     flaws = _keys(kind, table)
-    values: dict[str, Any] = {}
-    for key in table:
-        if key == "distribution" or any(path == (key,) for path, _ in flaws):
-            continue
-        try:
-            values[key] = _member(key, table[key], read, durations, unit_needed, names)
-        except Flaws as inner:
-            flaws += [((key, *path), text) for path, text in inner.flaws]
-        except ValueError as error:
-            flaws.append(((key,), str(error)))
+    left_out = {("distribution",), *(path for path, _ in flaws)}
+    given = {key: value for key, value in table.items() if (key,) not in left_out}
+    values = _read_all(given, lambda key: _member(key, given[key], read, again), flaws)
     if flaws:
         raise Flaws(flaws)
     try:
@@ -113,8 +107,8 @@ def _table(
         raise Flaws([((), str(error))]) from None
 
 
-def _keys(kind: str, table: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    flaws: list[tuple[tuple[str | int, ...], str]] = []
+def _keys(kind: str, table: Mapping[str, Any]) -> list[Flaw]:
+    flaws: list[Flaw] = []
     known = ["distribution"]
     for form in FORMS[kind]:
         alternatives = (form,) if isinstance(form, str) else form
@@ -135,91 +129,76 @@ def _keys(kind: str, table: Mapping[str, Any]) -> list[tuple[tuple[str | int, ..
     return flaws
 
 
-def _member(
-    key: str,
-    value: Any,
-    read: Read,
-    durations: bool,
-    unit_needed: bool,
-    names: Mapping[str, Distribution] | None,
-) -> Any:
+def _member(key: str, value: Any, read: Read, again: Callable[[Any], Distribution]) -> Any:
     if key == "shape":
         return count(value, least=1)
     if key in ("sigma", "scv"):
         return number(value)
     if key == "base":
-        return read_distribution(value, durations=durations, unit_needed=unit_needed, names=names)
+        return again(value)
     if key in ("values", "weights", "parts"):
         if not isinstance(value, list | tuple):
             raise ValueError(f"{shown(value)} is no list")
-        if key == "parts":
-            return tuple(
-                _each(
-                    value,
-                    lambda v: read_distribution(v, durations=durations, unit_needed=unit_needed, names=names),
-                )
-            )
-        return tuple(_each(value, number if key == "weights" else read))
+        kinds: Mapping[str, Callable[[Any], Any]] = {"values": read, "weights": number, "parts": again}
+        return each(value, kinds[key])
     return read(value)
 
 
-def _each(values: list[Any] | tuple[Any, ...], read: Callable[[Any], Any]) -> list[Any]:
-    done: list[Any] = []
-    flaws: list[tuple[tuple[str | int, ...], str]] = []
-    for index, value in enumerate(values):
-        try:
-            done.append(read(value))
-        except Flaws as inner:
-            flaws += [((index, *path), text) for path, text in inner.flaws]
-        except ValueError as error:
-            flaws.append(((index,), str(error)))
+def each(values: Sequence[Any], read: Callable[[Any], T]) -> tuple[T, ...]:
+    """All values as they are read.
+
+    Raises:
+        Flaws: Some are wrong.
+    """
+    flaws: list[Flaw] = []
+    done = _read_all(range(len(values)), lambda index: read(values[index]), flaws)
     if flaws:
         raise Flaws(flaws)
+    return tuple(done.values())
+
+
+def _read_all(keys: Iterable[K], read: Callable[[K], T], flaws: list[Flaw]) -> dict[K, T]:
+    """What is read, by key; what is wrong becomes flaws below its key."""
+    done: dict[K, T] = {}
+    for key in keys:
+        try:
+            done[key] = read(key)
+        except Flaws as inner:
+            flaws += [((key, *path), text) for path, text in inner.flaws]
+        except ValueError as error:
+            flaws.append(((key,), str(error)))
     return done
 
 
-def _build(kind: str, values: dict[str, Any]) -> Distribution:
-    if kind == "lognormal":
-        sigma = values["sigma"]
-        if "average" in values:
-            return Lognormal.of_mean(values["average"], sigma)
-        if "p99" in values:
-            return Lognormal.of_quantile(0.99, values["p99"], sigma)
-        return Lognormal(values["median"], sigma)
-    if kind == "quantiles":
-        return Lognormal.of_quantiles(values["p50"], values["p99"])
-    if kind == "shifted-lognormal":
-        shift, sigma = values["shift"], values["sigma"]
-        if "average" in values:
-            if values["average"] <= shift:
-                raise ScenarioError("average must be above shift")
-            return ShiftedLognormal(shift, Lognormal.of_mean(values["average"] - shift, sigma).median, sigma)
-        return ShiftedLognormal(shift, values["median"], sigma)
-    simple: dict[str, Callable[..., Distribution]] = {
-        "constant": Constant,
-        "exponential": Exponential,
-        "uniform": Uniform,
-        "erlang": Erlang,
-        "hyperexponential": Hyperexponential,
-        "empirical": Empirical,
-        "shifted": Shifted,
-        "mixture": Mixture,
-    }
-    return simple[kind](**values)
-
-
-_KINDS: Mapping[type[Distribution], str] = {
-    Constant: "constant",
-    Exponential: "exponential",
-    Lognormal: "lognormal",
-    ShiftedLognormal: "shifted-lognormal",
-    Uniform: "uniform",
-    Erlang: "erlang",
-    Hyperexponential: "hyperexponential",
-    Empirical: "empirical",
-    Shifted: "shifted",
-    Mixture: "mixture",
+_KINDS: Mapping[str, Callable[..., Distribution]] = {
+    "constant": Constant,
+    "exponential": Exponential,
+    "lognormal": Lognormal,
+    "shifted-lognormal": ShiftedLognormal,
+    "uniform": Uniform,
+    "erlang": Erlang,
+    "hyperexponential": Hyperexponential,
+    "empirical": Empirical,
+    "shifted": Shifted,
+    "mixture": Mixture,
 }
+
+
+def _build(kind: str, values: dict[str, Any]) -> Distribution:
+    if kind == "quantiles":
+        return Lognormal.of_quantiles(**values)
+    if kind == "lognormal" and "average" in values:
+        return Lognormal.of_mean(values["average"], values["sigma"])
+    if kind == "lognormal" and "p99" in values:
+        return Lognormal.of_quantile(0.99, values["p99"], values["sigma"])
+    if kind == "shifted-lognormal" and "average" in values:
+        shift, sigma = values["shift"], values["sigma"]
+        if values["average"] <= shift:
+            raise ScenarioError("average must be above shift")
+        return ShiftedLognormal(shift, Lognormal.of_mean(values["average"] - shift, sigma).median, sigma)
+    return _KINDS[kind](**values)
+
+
 PLAIN = ("sigma", "shape", "scv", "weights")
 """Keys of tables of distributions that are no durations."""
 
@@ -236,7 +215,7 @@ def write_distribution(distribution: Distribution) -> Any:
     Raises:
         ScenarioError: It is a distribution of the user's own, which no file can name.
     """
-    kind = _KINDS.get(type(distribution))
+    kind = next((name for name, one in _KINDS.items() if one is type(distribution)), None)
     if kind is None:
         raise ScenarioError(f"a {type(distribution).__name__} cannot be written to a file", "distribution")
     if isinstance(distribution, Constant):

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import PlainValidator, ValidationInfo
+from pydantic.fields import FieldInfo
 
 from simtx.scenario import units
 from simtx.scenario.catalog import brokers, forced_writes
-from simtx.scenario.distribution_files import Flaws, read_distribution
+from simtx.scenario.distribution_files import each, read_distribution
 from simtx.scenario.distributions import Distribution
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -22,6 +23,11 @@ class Notation:
     """How a value is written: for the tables of the documentation."""
 
     text: str
+
+
+def written_as(field: FieldInfo) -> str:
+    """How the value of a field is written; empty if it says nothing."""
+    return next((one.text for one in field.metadata if isinstance(one, Notation)), "")
 
 
 def _units_needed(info: ValidationInfo) -> bool:
@@ -63,21 +69,13 @@ def _numbers(value: Any) -> Distribution:
 def _profile(value: Any, info: ValidationInfo) -> tuple[tuple[float, float], ...]:
     if not isinstance(value, list | tuple):
         raise ValueError(f"{units.shown(value)} is no list of pairs [time, rate]")
-    flaws: list[tuple[tuple[str | int, ...], str]] = []
-    pairs: list[tuple[float, float]] = []
-    for index, pair in enumerate(value):
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            flaws.append(((index,), f"{units.shown(pair)} is no pair [time, rate]"))
-            continue
-        try:
-            pairs.append(
-                (units.duration(pair[0], unit_needed=_units_needed(info)), units.rate(pair[1], zero=True)),
-            )
-        except ValueError as error:
-            flaws.append(((index,), str(error)))
-    if flaws:
-        raise Flaws(flaws)
-    return tuple(pairs)
+
+    def pair(one: Any) -> tuple[float, float]:
+        if not isinstance(one, list | tuple) or len(one) != 2:
+            raise ValueError(f"{units.shown(one)} is no pair [time, rate]")
+        return _seconds(one[0], info), units.rate(one[1], zero=True)
+
+    return each(value, pair)
 
 
 def _name(value: Any) -> str:

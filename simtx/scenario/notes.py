@@ -13,7 +13,7 @@ from simtx.scenario import schema
 from simtx.scenario.build import Zones
 from simtx.scenario.catalog import LOCAL, Measured, brokers, canonical, forced_writes, region, regions
 from simtx.scenario.distributions import Distribution, duration_text
-from simtx.scenario.fields import Notation
+from simtx.scenario.fields import written_as
 from simtx.scenario.model import Assumption
 from simtx.scenario.problems import Path, at, path_text
 
@@ -50,21 +50,9 @@ _Entry: TypeAlias = tuple[str, str, str | None]
 @lru_cache(maxsize=256)
 def _entries(table: type[BaseModel]) -> tuple[_Entry, ...]:
     """Attribute, key, and how its figure is written (None: it is none), of each entry that such a table may have."""
-    return tuple(
-        (
-            name,
-            field.alias or name,
-            next(
-                (
-                    extra.text
-                    for extra in field.metadata
-                    if isinstance(extra, Notation) and extra.text.partition(",")[0] not in ("name", "moment")
-                ),
-                None,
-            ),
-        )
-        for name, field in table.model_fields.items()
-    )
+    written = {name: written_as(field) for name, field in table.model_fields.items()}
+    figures = {name: text for name, text in written.items() if text.partition(",")[0] not in ("", "name", "moment")}
+    return tuple((name, field.alias or name, figures.get(name)) for name, field in table.model_fields.items())
 
 
 def _walk(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from simtx.errors import ScenarioError
@@ -24,6 +25,13 @@ def path_text(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def unknown(path: Path, name: str, kind: str, known: Iterable[str]) -> Iterator[Problem]:
+    """The problem with a name that is none of those of its kind; none if it is one."""
+    names = list(known)
+    if name not in names:
+        yield path, f"{shown(name)} is no {kind}; {hint(name, names)}"
 
 
 def failure(problems: Iterable[Problem], where: str) -> ScenarioError:
@@ -80,11 +88,15 @@ def _keys(model: type[BaseModel], path: Path) -> list[str]:
     current: Any = model
     for part in path:
         if isinstance(current, type) and issubclass(current, BaseModel):
-            fields = {field.alias or name: field for name, field in current.model_fields.items()}
-            current = inner(fields[str(part)].annotation)
+            current = inner(entries(current)[str(part)].annotation)
         else:
             current = inner(get_args(current)[-1])
-    return [field.alias or name for name, field in current.model_fields.items()]
+    return list(entries(current))
+
+
+def entries(table: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a table by their keys in a file."""
+    return {field.alias or name: field for name, field in table.model_fields.items()}
 
 
 def inner(annotation: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simtx.listing import aligned
 from simtx.protocols.names import BROKER, CLIENT, HUB
-from simtx.scenario.business import OperationSpec, StepSpec
+from simtx.scenario.business import OperationSpec
 from simtx.scenario.fault_kinds import FAULT_KINDS
 from simtx.scenario.infrastructure import HostSpec, ProviderSpec
 from simtx.scenario.model import Fault, Scenario, Workload
@@ -68,7 +68,7 @@ def sections(scenario: Scenario) -> list[Section]:
             step.name,
             step.service,
             step.kind,
-            _after(step, scenario),
+            ", ".join(scenario.transaction.steps[index].name for index in step.after),
             ", ".join(operation_text(o) for o in step.operations),
             ", ".join(operation_text(o) for o in step.compensation),
             f"{step.refusal:.3g}" if step.refusal else "",
@@ -79,10 +79,7 @@ def sections(scenario: Scenario) -> list[Section]:
         ("workload", workload_text(scenario.workload)),
         ("clients", scenario.clients.describe().removeprefix("clients ")),
         ("hub", f"{scenario.hub.zone}, forced write {scenario.hub.log.forced_write.describe()}"),
-        (
-            "broker",
-            _broker_text(scenario),
-        ),
+        ("broker", _broker_text(scenario)),
         ("network", _network_text(scenario)),
         *(
             ("provider", f"of {one.name}: {_provider_text(one.name, one.provider)}")
@@ -220,10 +217,6 @@ def fault_text(fault: Fault) -> str:
             f"{trigger.when} {trigger.effect} number {trigger.occurrence} of transaction {trigger.transaction}"
         )
     return " ".join(words) + f", for {fault.duration.describe()}"
-
-
-def _after(step: StepSpec, scenario: Scenario) -> str:
-    return ", ".join(scenario.transaction.steps[index].name for index in step.after)
 
 
 def _broker_text(scenario: Scenario) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from string import Formatter
 
 from simtx.scenario import build, schema
-from simtx.scenario.problems import Path, Problem
+from simtx.scenario.problems import Path, Problem, unknown
 from simtx.scenario.units import hint, shown
 
 
@@ -45,9 +45,7 @@ def steps(file: schema.ScenarioFile) -> Iterator[Problem]:
 def step_services(file: schema.ScenarioFile) -> Iterator[Problem]:
     """Steps are on services that exist."""
     for position, step in enumerate(file.transaction.steps):
-        if step.service not in file.services:
-            path = ("transaction", "steps", position, "service")
-            yield path, f"{shown(step.service)} is no service; {hint(step.service, file.services)}"
+        yield from unknown(("transaction", "steps", position, "service"), step.service, "service", file.services)
 
 
 def _cycle(names: list[str], before: list[list[str]]) -> list[str]:

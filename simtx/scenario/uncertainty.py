@@ -8,6 +8,7 @@ to look when somebody asks which assumption decides (`simtx.experiments.sensitiv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from simtx.scenario.build import latency, zones
@@ -69,9 +70,7 @@ def _read(pattern: str, figures: list[Figure], stated: Any, changed: bool, file:
     try:
         share = probability(stated)
     except ValueError:
-        raise ValueError(
-            f"{shown(stated)} is not between 0% and {_MOST:.0%}; for more, give both ends in a list"
-        ) from None
+        share = 0.0  # which is refused likewise
     if not 0 < share <= _MOST:
         raise ValueError(f"{shown(stated)} is not between 0% and {_MOST:.0%}; for more, give both ends in a list")
     return Uncertainty(pattern, tuple(varied), 1 - share, 1 + share)
@@ -105,9 +104,9 @@ def _ends(pattern: str, figure: Figure, stated: Any, changed: bool) -> Uncertain
         raise ValueError(f"{shown(stated)} does not have two ends")
     read: Callable[[Any], float] = number
     if "duration" in figure.notation:
-        read = _seconds
+        read = partial(duration, unit_needed=False)
     elif figure.notation == "rate":
-        read = _rate
+        read = rate
     elif figure.notation == "probability":
         read = probability
     low, high = read(stated[0]), read(stated[1])
@@ -117,11 +116,3 @@ def _ends(pattern: str, figure: Figure, stated: Any, changed: bool) -> Uncertain
             f"the ends {shown(stated[0])} and {shown(stated[1])} do not have the figure, {mean:g}, between them"
         )
     return Uncertainty(pattern, (figure,), min(low / mean, 1.0), max(high / mean, 1.0))
-
-
-def _seconds(value: Any) -> float:
-    return duration(value, unit_needed=False)
-
-
-def _rate(value: Any) -> float:
-    return rate(value)

@@ -144,15 +144,12 @@ class Planner:
             if spec.refusal
         ]
         self._demands = [
-            streams.draws(
-                spec.service_time or scenario.services[spec.service].service_time, f"step:{spec.name}", "service-time"
-            )
-            for spec in self._specs
+            streams.draws(scenario.service_time(spec), f"step:{spec.name}", "service-time") for spec in self._specs
         ]
         self._fixed = all(not uses for uses in self._uses)
         self._plain = tuple(_step(spec, {"tx": 0}) for spec in self._specs) if self._fixed else ()
         self._refused = tuple(refused(step) for step in self._plain)
-        self.writing = sum(any(o.kind != "read" for o in spec.operations) for spec in self._specs)
+        self.writing = sum(any(o.writes for o in spec.operations) for spec in self._specs)
         self.undo_draws = [
             own.draws(scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time")
             for spec in self._specs
@@ -195,25 +192,13 @@ class Planner:
 
 def template(scenario: Scenario) -> Plan:
     """A plan with placeholders for keys and amounts: enough to see its steps, services and order."""
-    names = {name: f"<{name}>" for name in scenario.transaction.parameters}
+    names: dict[str, str | float] = {name: f"<{name}>" for name in scenario.transaction.parameters}
 
-    def fill(operation: OperationSpec) -> Operation:
-        key = operation.key.format_map({**names, "tx": 0})
+    def fill(operation: OperationSpec, values: Mapping[str, str | float]) -> Operation:
+        key = operation.key.format_map(values)
         return Operation(key, operation.kind, operation.amount or 1, operation.low, operation.high)
 
-    steps = [
-        Step(
-            spec.index,
-            spec.name,
-            spec.service,
-            tuple(map(fill, spec.operations)),
-            tuple(map(fill, spec.compensation)),
-            spec.kind,
-            spec.after,
-        )
-        for spec in scenario.transaction.steps
-    ]
-    return Plan(0, tuple(steps))
+    return Plan(0, tuple(_step(spec, {**names, "tx": 0}, fill) for spec in scenario.transaction.steps))
 
 
 def refused(step: Step) -> Step:
@@ -225,25 +210,7 @@ def refused(step: Step) -> Step:
 
 def _uses(spec: StepSpec, parameters: dict[str, Callable[[], str | float]]) -> tuple[str, ...]:
     operations = (*spec.operations, *spec.compensation)
-    names = [
-        name
-        for name in (*parameters, "tx")
-        if any("{" + name + "}" in o.key or o.parameter == name for o in operations)
-    ]
-    return tuple(names)
-
-
-def _step(spec: StepSpec, values: Mapping[str, str | float]) -> Step:
-    """A step with the values of the transaction's parameters, and its number, ``tx``."""
-    return Step(
-        spec.index,
-        spec.name,
-        spec.service,
-        tuple([_filled(operation, values) for operation in spec.operations]),
-        tuple([_filled(operation, values) for operation in spec.compensation]),
-        spec.kind,
-        spec.after,
-    )
+    return tuple(name for name in (*parameters, "tx") if any(one.uses(name) for one in operations))
 
 
 def _filled(operation: OperationSpec, values: Mapping[str, str | float]) -> Operation:
@@ -255,6 +222,23 @@ def _filled(operation: OperationSpec, values: Mapping[str, str | float]) -> Oper
         if amount == int(amount):
             amount = int(amount)
     return Operation(key, operation.kind, amount, operation.low, operation.high)
+
+
+def _step(
+    spec: StepSpec,
+    values: Mapping[str, str | float],
+    fill: Callable[[OperationSpec, Mapping[str, str | float]], Operation] = _filled,
+) -> Step:
+    """A step with the values of the transaction's parameters, and its number, ``tx``."""
+    return Step(
+        spec.index,
+        spec.name,
+        spec.service,
+        tuple([fill(operation, values) for operation in spec.operations]),
+        tuple([fill(operation, values) for operation in spec.compensation]),
+        spec.kind,
+        spec.after,
+    )
 
 
 class _Names(dict[int, str]):
