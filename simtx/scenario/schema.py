@@ -523,7 +523,7 @@ class BackoffFile(Table):
 class BreakerFile(Table):
     """A circuit breaker. One trial goes through in a cooldown, and calls do not wait for each other.
 
-    Libraries differ: circuitbreaker 2.1.3, aiobreaker 1.2.0 and purgatory 3.0.1 let every caller through once the cooldown is over, and pybreaker 1.4.1 makes the
+    Libraries differ: circuitbreaker 2.1.3, aiobreaker 1.2.0 and purgatory 3.0.1 let every caller through once the cooldown is over. And pybreaker 1.4.1 makes the
     calls of all threads one after the other (scripts in `findings/` show it).
     """
 
