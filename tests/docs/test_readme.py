@@ -59,6 +59,8 @@ SHORTER = {
     ],
 }
 DRAWN = ["--random", "1", "--transactions", "50", "--replications", "2", "--patience", "0"]  # the last --random counts
+# Behind these stands what a command writes.
+WRITTEN = ("--out", "--save", "--keep")
 # Left out, so that the shorter run is short.
 WHOLE = ("--complete",)
 # These take longer all the same; of those that kill processes, one line is short enough.
@@ -154,6 +156,25 @@ def lines_of_simtx():
             yield pytest.param(command, marks=[pytest.mark.slow, *([] if often else [pytest.mark.heavy])])
 
 
+def with_files_of(root, words):
+    """The words with the paths of the files of the project that they read.
+
+    A file that a command writes is in the folder of the test, also where somebody has played the command in the project, and it has left a file there.
+    """
+    return [
+        str(root / word) if before not in WRITTEN and (root / word).is_file() else word
+        for before, word in pairwise(["", *words])
+    ]
+
+
+def test_a_command_writes_no_file_of_the_project(tmp_path: Path) -> None:
+    for file in ("review.html", "costs.toml"):
+        (tmp_path / file).touch()
+    report = ["report", "runs", "--out", "review.html"]
+    assert with_files_of(tmp_path, report) == report
+    assert with_files_of(tmp_path, ["sweep", "costs.toml"]) == ["sweep", str(tmp_path / "costs.toml")]
+
+
 def saved_for_a_report(folder):
     """What the line before that of a report has saved in its folder."""
     scenario = simtx.load("transfer").replace(**{"run.transactions": 40, "run.warmup": 0})
@@ -175,7 +196,7 @@ def test_a_command_line_of_simtx_works(
     as_it_stands = "--help" in words or (words[1] == "simulate" and "--set" in words)
     shorter = DRAWN if "--random" in words else SHORTER.get(words[1], [])
     words = [*(w for w in words[1:] if w not in WHOLE), *(shorter if not as_it_stands else [])]
-    words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
+    words = with_files_of(ROOT, words)
     monkeypatch.chdir(tmp_path)
     try:
         code = main(words)
