@@ -6,18 +6,13 @@ static void add_prepared(Engine *E, Work *work) {
   node->prepared++;
   work->prior = node->last_prepared;
   work->later = NULL;
-  if (node->last_prepared) node->last_prepared->later = work;
-  else node->first_prepared = work;
-  node->last_prepared = work;
+  ENQUEUE(node->first_prepared, node->last_prepared, work, later);
 }
 static void take_prepared(Engine *E, Work *work) {
   Node *node = &E->node[work->node];
   have_place(E, work->tx, work->node)->prepared = NULL;
   node->prepared--;
-  if (work->prior) work->prior->later = work->later;
-  else node->first_prepared = work->later;
-  if (work->later) work->later->prior = work->prior;
-  else node->last_prepared = work->prior;
+  UNLINK(node->first_prepared, node->last_prepared, work, prior, later);
 }
 
 static void prepared(Engine *E, Work *work) {
@@ -81,9 +76,7 @@ static void roll_back(Engine *E, Work *branch, int lazy) {
       Rolled *rolled = new_rolled(E);
       *rolled = (Rolled){E->head.now, branch, NULL};
       hold_work(branch);
-      if (node->last_rolled) node->last_rolled->next = rolled;
-      else node->first_rolled = rolled;
-      node->last_rolled = rolled;
+      ENQUEUE(node->first_rolled, node->last_rolled, rolled, next);
       while (node->first_rolled && survives(E, node, node->first_rolled->since)) {
         Rolled *old = node->first_rolled;
         node->first_rolled = old->next;

@@ -1,7 +1,5 @@
 /* The broker: simtx.simulator.broker. */
 
-static void relay_told(Engine *E, RunningMachine *actor, int64_t tx, int32_t event);
-
 enum { BUCKETS = 1 << 16, FEW = 1 << 8 }; /* of known ids; of parcels, to begin with */
 
 /* The broker's word on a publication reaches its producer, who is a machine, or a courier of a relay. */
@@ -158,9 +156,7 @@ static int is_duplicate(Engine *E, int64_t tx, int32_t event) {
   Seen *one = new_seen(E);
   *one = (Seen){tx, event, 0, now, *bucket, NULL};
   *bucket = one;
-  if (E->seen_last) E->seen_last->behind = one;
-  else E->seen_first = one;
-  E->seen_last = one;
+  ENQUEUE(E->seen_first, E->seen_last, one, behind);
   return 0;
 }
 
@@ -287,9 +283,7 @@ EXPORT void engine_broker_crash(Engine *E, int memory, int keeps_all, int keeps_
     Seen **bucket = &E->seen_at[mix(one->tx, one->event) & (BUCKETS - 1)];
     one->next = *bucket;
     *bucket = one;
-    if (E->seen_last) E->seen_last->behind = one;
-    else E->seen_first = one;
-    E->seen_last = one;
+    ENQUEUE(E->seen_first, E->seen_last, one, behind);
   }
 }
 
@@ -298,16 +292,23 @@ static int by_lane(const void *a, const void *b) {
   return (one > other) - (one < other);
 }
 
-/* Answer again, and deliver what waits: the first of each lane, in the order in which lanes were begun. */
-EXPORT void engine_broker_restart(Engine *E) {
-  GUARD(E, )
+/* The first message of each lane, of one consumer or, if that is negative, of all, in the order in which lanes were begun. */
+static Parcel **first_of_lanes(Engine *E, int consumer, int64_t *count) {
   Parcel **first = borrow(E, ((size_t)E->head.parcels + 1) * sizeof(Parcel *));
-  int64_t count = 0;
-  E->head.broker_up = 1;
+  *count = 0;
   for (int64_t i = 0; i < E->buckets; i++)
     for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
-      if (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel) first[count++] = parcel;
-  qsort(first, (size_t)count, sizeof(Parcel *), by_lane);
+      if ((consumer < 0 || parcel->node == consumer) && (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel)) first[(*count)++] = parcel;
+  qsort(first, (size_t)*count, sizeof(Parcel *), by_lane);
+  return first;
+}
+
+/* Answer again, and deliver what waits. */
+EXPORT void engine_broker_restart(Engine *E) {
+  GUARD(E, )
+  int64_t count;
+  Parcel **first = first_of_lanes(E, -1, &count);
+  E->head.broker_up = 1;
   for (int64_t i = 0; i < count; i++) deliver(E, first[i]);
   free(first);
 }
@@ -316,12 +317,8 @@ EXPORT void engine_broker_restart(Engine *E) {
 EXPORT void engine_connected(Engine *E, int number) {
   GUARD(E, )
   if (!E->head.broker_up) return;
-  Parcel **first = borrow(E, ((size_t)E->head.parcels + 1) * sizeof(Parcel *));
-  int64_t count = 0;
-  for (int64_t i = 0; i < E->buckets; i++)
-    for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
-      if (parcel->node == number && (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel)) first[count++] = parcel;
-  qsort(first, (size_t)count, sizeof(Parcel *), by_lane);
+  int64_t count;
+  Parcel **first = first_of_lanes(E, number, &count);
   for (int64_t i = 0; i < count; i++) {
     if (first[i]->timer) stop_timer(E, first[i]->timer);
     redeliver(E, first[i]);

@@ -22,7 +22,7 @@ EXPORT void engine_end_outage(Engine *E, int number) {
 static void crash_store(Engine *E, int number) {
   Node *node = &E->node[number];
   double now = E->head.now;
-  for (int key = node->wait_first; key >= 0; key = E->key[key].wait_next) {
+  for (int key = node->chain[WAITED].first; key >= 0; key = E->key[key].in[WAITED].next) {
     Key *row = &E->key[key];
     for (Work *work = row->head, *next; work; work = next) {
       next = work->queued;
@@ -31,10 +31,9 @@ static void crash_store(Engine *E, int number) {
     }
     row->head = row->tail = NULL;
   }
-  node->wait_first = node->wait_last = -1;
   node->lock_queue = 0;
   E->seen++;
-  for (int key = node->own_first; key >= 0; key = E->key[key].own_next) {
+  for (int key = node->chain[LOCKED].first; key >= 0; key = E->key[key].in[LOCKED].next) {
     Work *work = E->key[key].owner;
     Place *place = find_place(E, work->tx, number);
     if (work->seen == E->seen || (place && place->prepared == work)) continue;
@@ -43,8 +42,8 @@ static void crash_store(Engine *E, int number) {
     for (int i = 0; i < work->keys; i++) count += E->key[work->locked[i]].owner == work;
     count_locks(E, work, count);
   }
-  for (int key = node->own_first; key >= 0; key = E->key[key].own_next) E->key[key].owner = NULL;
-  node->own_first = node->own_last = -1;
+  for (int key = node->chain[LOCKED].first; key >= 0; key = E->key[key].in[LOCKED].next) E->key[key].owner = NULL;
+  memset(node->chain, -1, sizeof node->chain);
   node->owners = node->open = 0;
   clear_station(&node->lock_waits, now);
   while (node->first_rolled) {
@@ -67,7 +66,7 @@ static void crash_store(Engine *E, int number) {
       int key = branch->locked[i];
       if (!E->key[key].owner) {
         node->owners++;
-        link_owned(E, key);
+        link_row(E, key, LOCKED);
       }
       E->key[key].owner = branch;
     }

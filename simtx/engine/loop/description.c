@@ -132,7 +132,7 @@ EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instan
   node->generation = 2;
   node->up = 1;
   node->lazy_flush = lazy_flush;
-  node->own_first = node->own_last = node->wait_first = node->wait_last = -1;
+  memset(node->chain, -1, sizeof node->chain);
 }
 
 EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit, int at_commit, int works_inside) {

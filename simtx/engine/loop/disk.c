@@ -9,6 +9,13 @@ static void note_instant(Engine *E, Disk *disk) {
   disk->flushes++;
 }
 
+/* A write that is to be forced. */
+static Flush *make_flush(Engine *E, Flush what) {
+  Flush *flush = new_flush(E);
+  *flush = what;
+  return flush;
+}
+
 static void start_flush(Engine *E, int number) {
   Disk *disk = &E->node[number].disk;
   Flush *batch = disk->head;
@@ -40,9 +47,7 @@ static void force(Engine *E, int number, Flush *flush, int64_t tx) {
     call_in(E, draw(E, disk->stream, tx), FLUSHED, flush, number);
     return;
   }
-  if (disk->tail) disk->tail->next = flush;
-  else disk->head = flush;
-  disk->tail = flush;
+  ENQUEUE(disk->head, disk->tail, flush, next);
   if (!disk->busy && !disk->stalled) start_flush(E, number);
 }
 

@@ -82,16 +82,6 @@ EXPORT void engine_finish(Engine *E) {
   E->demands = E->residuals = NULL;
 }
 
-/* Whether what a transaction was to do counts as done: `simtx.metrics.guarantees.Seen.force`. */
-static int counts_as_done(Engine *E, int64_t tx) {
-  Transaction *T = &E->tx[tx];
-  if (T->outcome == OUT_LOST) return 0;
-  if (T->decision != UNDECIDED || T->refused) return T->decision == COMMITTED;
-  for (int i = 0; i < E->head.steps; i++)
-    if (E->actions[tx * E->head.steps + i] > 0) return 1;
-  return 0;
-}
-
 /* Whether an event has said what is not so. */
 static int is_untrue(Engine *E, int64_t tx, uint64_t writing) {
   if (!E->claims) return 0;
@@ -114,7 +104,7 @@ EXPORT int64_t engine_odd(Engine *E, int64_t *odd, uint8_t *forced, int64_t *unf
   for (int64_t i = 0; i < E->head.ordered; i++) {
     int64_t tx = E->order[i];
     Transaction *T = &E->tx[tx];
-    int force = counts_as_done(E, tx);
+    int force = intends_commit(E, tx);
     *unfinished += !T->resting;
     int amiss = T->duplicates > 0 || T->missing > 0 || T->watch || T->outcome == OUT_LOST || T->outcome == OUT_INCOMPLETE || (force && T->shape);
     if (!amiss && !(T->answer == COMMITTED && !force) && !(T->answer == ABORTED && force) && !is_untrue(E, tx, writing)) continue;

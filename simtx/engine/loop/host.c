@@ -49,9 +49,7 @@ static void enter_host(Engine *E, Host *host, Job *job, int first) {
     if (!host->last) host->last = job;
   } else {
     job->on_host = NULL;
-    if (host->last) host->last->on_host = job;
-    else host->first = job;
-    host->last = job;
+    ENQUEUE(host->first, host->last, job, on_host);
   }
   host->count++;
   schedule_host(E, host);
@@ -79,9 +77,7 @@ static void leave_host(Engine *E, Host *host, Job *job) {
 static void start_job(Engine *E, Process *process, Job *job) {
   if (!process->first) process->busy_since = E->head.now;
   job->next = NULL;
-  if (process->last) process->last->next = job;
-  else process->first = job;
-  process->last = job;
+  ENQUEUE(process->first, process->last, job, next);
   process->running++;
   if (!process->keeps) process->sliced = 0.0;
   enter_host(E, process->host, job, process->keeps);
@@ -107,9 +103,7 @@ static void take_job(Engine *E, Process *process, double demand, Waiting what, i
     if (!process->last_waiting) process->last_waiting = job;
     return;
   }
-  if (process->last_waiting) process->last_waiting->next = job;
-  else process->first_waiting = job;
-  process->last_waiting = job;
+  ENQUEUE(process->first_waiting, process->last_waiting, job, next);
 }
 
 /* Take so much processor time, after what came before, then do it. */
@@ -192,9 +186,7 @@ static void host_done(Engine *E, Host *host, int64_t version) {
       take_off(host, job);
       job->over = 1;
       job->after = NULL;
-      if (last) last->after = job;
-      else over = job;
-      last = job;
+      ENQUEUE(over, last, job, after);
     }
     job = next;
   }
@@ -270,10 +262,8 @@ EXPORT void engine_unpause(Engine *E, int number) {
   node->first_waiting = node->last_waiting = NULL;
   while (all && !E->head.error) {
     if (node->paused || !node->up) { /* an aimed crash */
-      if (node->last_waiting) node->last_waiting->next = all;
-      else node->first_waiting = all;
-      while (all->next) all = all->next;
-      node->last_waiting = all;
+      ENQUEUE(node->first_waiting, node->last_waiting, all, next);
+      while (node->last_waiting->next) node->last_waiting = node->last_waiting->next;
       return;
     }
     Waiting *one = all;

@@ -102,13 +102,16 @@ typedef struct { int64_t arrivals, departures, present; double stayed, entries, 
 
 /* --- the world ------------------------------------------------------------------------------------------------------------------------------ */
 
+/* Of the rows of a node: those that are locked, and those that are waited for, in the order in which that began. */
+enum { LOCKED, WAITED, CHAINS };
+
 typedef struct Key { /* what every local transaction looks at comes first: a run may have millions */
   double value, expected, late; /* late: what was changed of it for transactions that were closed */
   double *weight; /* `weights` times one factor for each conserved quantity */
   Work *owner, *head, *tail; /* who waits for it, in order */
   int32_t node, weights;
   uint8_t has_value, has_expected;
-  int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
+  struct { int32_t before, next; } in[CHAINS];
   double replica, first;
   char *name;
 } Key;
@@ -306,7 +309,8 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t expired, at_commit, works_inside, rows, held, keeps_horizon, outbox_lock, up, paused, outage, own_first, own_last, wait_first, wait_last;
+  int32_t expired, at_commit, works_inside, rows, held, keeps_horizon, outbox_lock, up, paused, outage;
+  struct { int32_t first, last; } chain[CHAINS];
   double lazy_flush;
   Work *first_prepared, *last_prepared;
   Ending *first_ending, *last_ending;

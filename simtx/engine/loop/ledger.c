@@ -60,10 +60,20 @@ static void book(Engine *E, int64_t tx, int committed) {
   }
 }
 
+/* Whether the effects of a transaction whose outcome is known ought to be there in the end. */
+static int intends_commit(Engine *E, int64_t tx) {
+  Transaction *T = &E->tx[tx];
+  if (T->outcome == OUT_LOST) return 0;
+  if (T->decision != UNDECIDED || T->refused) return T->decision == COMMITTED;
+  for (int i = 0; i < E->head.steps; i++)
+    if (E->actions[tx * E->head.steps + i] > 0) return 1;
+  return 0;
+}
+
 static void close_record(Engine *E, int64_t tx, int outcome, int resting) {
   Transaction *T = &E->tx[tx];
   T->resting = (uint8_t)(resting && outcome != OUT_STUCK && outcome != OUT_IN_FLIGHT);
-  int steps = E->head.steps, committed;
+  int steps = E->head.steps;
   int16_t *actions = E->actions + tx * steps, *undone = E->undone + tx * steps;
   if (!outcome) {
     outcome = T->decision == COMMITTED ? OUT_COMMITTED : OUT_ABORTED;
@@ -71,16 +81,8 @@ static void close_record(Engine *E, int64_t tx, int outcome, int resting) {
       for (int i = 0; i < steps; i++)
         if (undone[i]) outcome = OUT_COMPENSATED;
   }
-  if (outcome == OUT_LOST) {
-    committed = 0;
-  } else if (T->decision != UNDECIDED) {
-    committed = T->decision == COMMITTED;
-  } else {
-    committed = 0;
-    if (!T->refused)
-      for (int i = 0; i < steps; i++)
-        if (actions[i]) committed = 1;
-  }
+  T->outcome = (uint8_t)outcome;
+  int committed = intends_commit(E, tx);
   if (!T->light) book(E, tx, committed);
   for (int i = 0; i < steps; i++) {
     int net = actions[i] - undone[i];
@@ -89,7 +91,6 @@ static void close_record(Engine *E, int64_t tx, int outcome, int resting) {
       else T->missing += committed - net;
     }
   }
-  T->outcome = (uint8_t)outcome;
   T->closed = 1;
   T->young = 0;
   E->order[E->head.ordered++] = tx;

@@ -77,6 +77,23 @@ MAKE_POOL(Ballot, ballot, next)
 MAKE_POOL(InLine, in_line, next)
 MAKE_POOL(ProviderCall, asked, next)
 
+/* Put one thing behind the others of a queue; `next`: the field that leads from each to the one behind it. */
+#define ENQUEUE(first, last, one, next)                                                                                                        \
+  do {                                                                                                                                         \
+    if (last) (last)->next = (one);                                                                                                            \
+    else (first) = (one);                                                                                                                      \
+    (last) = (one);                                                                                                                            \
+  } while (0)
+
+/* Take one thing out of a queue that is linked both ways. */
+#define UNLINK(first, last, one, before, next)                                                                                                 \
+  do {                                                                                                                                         \
+    if ((one)->before) (one)->before->next = (one)->next;                                                                                      \
+    else (first) = (one)->next;                                                                                                                \
+    if ((one)->next) (one)->next->before = (one)->before;                                                                                      \
+    else (last) = (one)->before;                                                                                                               \
+  } while (0)
+
 static Work *new_work(Engine *E) {
   if (!E->free_work) {
     int room = E->head.slots + 3; /* the lock on the outbox, too */

@@ -10,18 +10,7 @@ static void play(Engine *E, RunningMachine *actor, int32_t event, int64_t id);
 static RunningMachine *spawn(Engine *E, int64_t tx, int node) {
   Transaction *T = record(E, tx);
   RunningMachine *actor = new_actor(E);
-  actor->tx = tx;
-  actor->node = node;
-  actor->state = E->node[node].initial;
-  actor->start = actor->pc = actor->end = 0;
-  actor->done = -1;
-  actor->timers = 0;
-  actor->phase = IDLE;
-  actor->alive = 1;
-  actor->is_relay = actor->lazy = actor->turns = actor->turned = actor->undated = 0;
-  actor->head = actor->tail = NULL;
-  actor->work = NULL;
-  for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
+  *actor = (RunningMachine){.tx = tx, .node = node, .state = E->node[node].initial, .done = -1, .alive = 1, .gen = actor->gen};
   if (T) T->actors++;
   have_place(E, tx, node)->actor = actor;
   return actor;
@@ -32,9 +21,7 @@ static void post(Engine *E, RunningMachine *actor, int32_t event, int64_t id) {
   mail->event = event;
   mail->id = id;
   mail->next = NULL;
-  if (actor->tail) actor->tail->next = mail;
-  else actor->head = mail;
-  actor->tail = mail;
+  ENQUEUE(actor->head, actor->tail, mail, next);
 }
 
 /* An event happens to a machine; `id` is that of a delivery, else -1. */
@@ -95,9 +82,7 @@ static void forget(Engine *E, RunningMachine *actor) {
     *ending = (Ending){tx, E->head.now, place->records, NULL};
     place->records = place->last_record = NULL;
     drop_place(E, tx, node);
-    if (N->last_ending) N->last_ending->next = ending;
-    else N->first_ending = ending;
-    N->last_ending = ending;
+    ENQUEUE(N->first_ending, N->last_ending, ending, next);
     while (!buffered(E, N, N->first_ending->since)) {
       Ending *old = N->first_ending;
       N->first_ending = old->next;
@@ -135,9 +120,7 @@ static void submit_made(Engine *E, Work *work) {
   Node *node = &E->node[work->node];
   if (node->outage) {
     work->next = NULL;
-    if (node->last_stalled) node->last_stalled->next = work;
-    else node->first_stalled = work;
-    node->last_stalled = work;
+    ENQUEUE(node->first_stalled, node->last_stalled, work, next);
     return;
   }
   Template *template = &E->learned.template[work->template];
@@ -165,24 +148,8 @@ static void submit_made(Engine *E, Work *work) {
 static Work *make_work(Engine *E, int number, int node, int64_t tx) {
   Template *template = &E->learned.template[number];
   Work *work = new_work(E);
-  work->actor = NULL;
-  work->gen = 0;
-  work->template = number;
-  work->node = node;
-  work->tx = tx;
-  work->refs = 1;
-  work->epoch = -1;
-  work->status = DONE;
-  work->forced = work->row = work->tombstone = work->no_operations = work->ended = work->refusing = 0;
-  work->changes = work->keys = 0;
-  work->locked_from = work->since = work->prepared_since = 0.0;
-  work->wait_since = work->inside = -1.0;
-  work->waits_for = -1;
-  work->number = -1;
-  work->ticket = -1;
-  work->begun = 0;
-  work->seen = work->scanned = 0;
-  work->steps = 0;
+  *work = (Work){.template = number, .node = node, .tx = tx, .refs = 1, .status = DONE, .epoch = -1, .wait_since = -1.0, .inside = -1.0, .waits_for = -1, .number = -1,
+                 .ticket = -1, .changed = work->changed, .locked = work->locked, .values = work->values};
   for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
   return work;
 }
@@ -279,13 +246,7 @@ static int second_phase(Engine *E, RunningMachine *actor, int commit, int forced
     finalise(E, actor, branch, commit, in_doubt);
     return 1;
   }
-  Flush *flush = new_flush(E);
-  flush->what = FINALISED;
-  flush->actor = actor;
-  flush->work = branch;
-  flush->forced_rollback = !commit;
-  flush->in_doubt = in_doubt;
-  write_out(E, actor, flush);
+  write_out(E, actor, make_flush(E, (Flush){.what = FINALISED, .actor = actor, .work = branch, .forced_rollback = !commit, .in_doubt = in_doubt}));
   return 0;
 }
 
@@ -341,12 +302,7 @@ static int append_forced(Engine *E, RunningMachine *actor, int what) {
     hardened(E, actor, what);
     return 1;
   }
-  Flush *flush = new_flush(E);
-  flush->what = HARDENED;
-  flush->record = what;
-  flush->actor = actor;
-  flush->work = NULL;
-  write_out(E, actor, flush);
+  write_out(E, actor, make_flush(E, (Flush){.what = HARDENED, .record = what, .actor = actor}));
   return 0;
 }
 
@@ -382,6 +338,16 @@ static void acknowledge(Engine *E, RunningMachine *actor, int which) {
 /* Transactions whose transitions are played on the real machines, too. */
 static int is_sampled(Engine *E, int64_t tx) { return tx < E->head.followed || !(tx & 4095); }
 
+/* What a machine, or a part of a relay, does upon an event: the number of its transition, or -1. */
+static int32_t next_of(Engine *E, int32_t state, int32_t event, int sampled, int64_t tx) {
+  E->head.handled++;
+  int32_t number = E->learned.table[(int64_t)state * E->learned.event_room + event];
+  if (number < 0) number = ASK(E, learn(state, event));
+  if (number < 0 || (sampled && ASK(E, replay(tx, number, state, event)) < 0)) { fail(E, 3); return -1; }
+  E->learned.transition[number].taken++;
+  return number;
+}
+
 static void handle(Engine *E, RunningMachine *actor, int32_t event, int64_t id) {
   if (id >= 0) { /* a delivery: which of those it knows already, or another one */
     int which = 0, held = E->learned.state_ids[actor->state];
@@ -390,21 +356,15 @@ static void handle(Engine *E, RunningMachine *actor, int32_t event, int64_t id) 
     int32_t delivered = E->learned.delivery[event][which];
     if (delivered < 0) {
       delivered = ASK(E, delivery(event, which));
-      if (delivered < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
-      E->learned.delivery[event][which] = delivered;
+      if (delivered < 0) fail(E, 3);
+      else E->learned.delivery[event][which] = delivered;
     }
     event = delivered;
   }
-  E->head.handled++;
-  int32_t number = E->learned.table[(int64_t)actor->state * E->learned.event_room + event];
-  if (number < 0) {
-    number = ASK(E, learn(actor->state, event));
-    if (number < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
-  }
-  if (is_sampled(E, actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
+  int32_t number = event < 0 ? -1 : next_of(E, actor->state, event, is_sampled(E, actor->tx), actor->tx);
+  if (number < 0) { actor->start = actor->pc = actor->end = 0; return; }
   Transition *transition = &E->learned.transition[number];
   int held = E->learned.state_ids[actor->state];
-  transition->taken++;
   actor->state = transition->state;
   actor->start = actor->pc = transition->start;
   actor->end = transition->end;

@@ -25,9 +25,7 @@ static void append(Engine *E, RunningMachine *actor, int what, int forced) {
     if (one->what == what && (one->lazy || !forced)) { fail(E, 10); return; } /* Python tells records apart by identity */
   Record *one = new_record(E);
   *one = (Record){what, !forced, E->head.now, NULL};
-  if (place->records) place->last_record->next = one;
-  else place->records = one;
-  place->last_record = one;
+  ENQUEUE(place->records, place->last_record, one, next);
   if (!forced) {
     actor->lazy = 1;
   } else if (actor->lazy) {
@@ -49,9 +47,7 @@ static Record *left_of(Engine *E, Node *node, Record *records, Record **last) {
       continue;
     }
     one->lazy = 0;
-    if (end) end->next = one;
-    else first = one;
-    end = one;
+    ENQUEUE(first, end, one, next);
   }
   *last = end;
   return first;

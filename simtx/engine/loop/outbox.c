@@ -15,10 +15,7 @@ static int writes(Engine *E, Work *work) {
 static void leave_begun(Node *node, Work *work) {
   if (!work->begun) return;
   work->begun = 0;
-  if (work->begun_before) work->begun_before->begun_next = work->begun_next;
-  else node->first_begun = work->begun_next;
-  if (work->begun_next) work->begun_next->begun_before = work->begun_before;
-  else node->last_begun = work->begun_before;
+  UNLINK(node->first_begun, node->last_begun, work, begun_before, begun_next);
 }
 
 static void begin_work(Node *node, Work *work) {
@@ -27,9 +24,7 @@ static void begin_work(Node *node, Work *work) {
   work->ticket = node->next_row;
   work->begun_next = NULL;
   work->begun_before = node->last_begun;
-  if (node->last_begun) node->last_begun->begun_next = work;
-  else node->first_begun = work;
-  node->last_begun = work;
+  ENQUEUE(node->first_begun, node->last_begun, work, begun_next);
 }
 
 /* Rows of local transactions from this number on are not to be read yet: one that has begun before them is under way. */
@@ -109,17 +104,12 @@ static void commit_rows(Engine *E, Work *work, int refused) {
 }
 
 static void mark_row(Engine *E, Node *node, Row *row) {
-  if (row->before) row->before->next = row->next;
-  else node->first_row = row->next;
-  if (row->next) row->next->before = row->before;
-  else node->last_row = row->before;
+  UNLINK(node->first_row, node->last_row, row, before, next);
   node->rows--;
   if (!E->head.crashes) { free_row(E, row); return; }
   row->marked = E->head.now;
   row->next = NULL;
-  if (node->last_mark) node->last_mark->next = row;
-  else node->first_mark = row;
-  node->last_mark = row;
+  ENQUEUE(node->first_mark, node->last_mark, row, next);
   while (!buffered(E, node, node->first_mark->marked)) {
     Row *old = node->first_mark;
     node->first_mark = old->next;

@@ -7,7 +7,6 @@ static void request(Engine *E, int64_t tx);
 static void requested(Engine *E, int64_t tx);
 static void begin_request(Engine *E, int64_t tx);
 static void resume(Engine *E, RunningMachine *actor);
-static void let_work(Engine *E, Work *work);
 static void run_served(Engine *E, Work *work);
 static void run_worked(Engine *E, Work *work);
 static void worked(Engine *E, Work *work);
@@ -32,9 +31,7 @@ static void keep_waiting(Engine *E, Node *node, Waiting what) {
   Waiting *one = new_waiting(E);
   *one = what;
   one->next = NULL;
-  if (node->last_waiting) node->last_waiting->next = one;
-  else node->first_waiting = one;
-  node->last_waiting = one;
+  ENQUEUE(node->first_waiting, node->last_waiting, one, next);
 }
 
 /* What happens to a node that is paused waits; 0: the node is not. */

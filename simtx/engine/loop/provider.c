@@ -62,12 +62,7 @@ static void go_on_in(Engine *E, double delay, ProviderCall *asked, int step) {
 
 static void go_on_durable(Engine *E, ProviderCall *asked, int step) {
   asked->step = step;
-  Flush *flush = new_flush(E);
-  flush->what = NOTED;
-  flush->actor = NULL;
-  flush->work = NULL;
-  flush->asked = asked;
-  force(E, asked->node, flush, asked->tx);
+  force(E, asked->node, make_flush(E, (Flush){.what = NOTED, .asked = asked}), asked->tx);
 }
 
 /* Run the part of the local transaction that is the service's own. */

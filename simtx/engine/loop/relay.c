@@ -4,21 +4,10 @@
  */
 
 static void to_poller(Engine *E, RunningMachine *actor, int32_t event);
-static void relay_goes_on(Engine *E, RunningMachine *actor);
 
 enum { POLLED = 64 }; /* events of a poller that the real one plays, too, after each start */
 
 /* --- its parts ------------------------------------------------------------------------------------------------------------------------------ */
-
-/* What a part does next: the number of its transition, or -1. */
-static int32_t next_of(Engine *E, int32_t state, int32_t event, int sampled, int64_t tx) {
-  E->head.handled++;
-  int32_t number = E->learned.table[(int64_t)state * E->learned.event_room + event];
-  if (number < 0) number = ASK(E, learn(state, event));
-  if (number < 0 || (sampled && ASK(E, replay(tx, number, state, event)) < 0)) { fail(E, 3); return -1; }
-  E->learned.transition[number].taken++;
-  return number;
-}
 
 /* One more effect that is to be played. */
 static void list(Engine *E, Relay *relay, Effect effect, int64_t tx, Row *row) {
@@ -53,9 +42,7 @@ static void to_courier(Engine *E, RunningMachine *actor, int64_t tx, int32_t eve
     if (!told) return;
     Held *held = new_held(E);
     *held = (Held){tx, NULL};
-    if (relay->last) relay->last->next = held;
-    else relay->held = held;
-    relay->last = held;
+    ENQUEUE(relay->held, relay->last, held, next);
     return;
   }
   relay->known--;
@@ -256,14 +243,7 @@ EXPORT void engine_start_relay(Engine *E, int number, int state, int ordered, co
   GUARD(E, )
   Relay *relay = &E->node[number].relay;
   RunningMachine *actor = new_actor(E);
-  memset(actor->timer, 0, sizeof actor->timer);
-  actor->tx = -1;
-  actor->node = number;
-  actor->state = state;
-  actor->is_relay = actor->alive = 1;
-  actor->timers = actor->turned = 0;
-  actor->phase = IDLE;
-  actor->head = actor->tail = NULL;
+  *actor = (RunningMachine){.tx = -1, .node = number, .state = state, .is_relay = 1, .alive = 1, .gen = actor->gen};
   *relay = (Relay){.actor = actor, .ordered = ordered, .writer = -1, .number = -1, .listed = relay->listed, .room = relay->room};
   relay->wake = events[1];
   relay->go = events[2];

@@ -8,9 +8,7 @@ static void ship(Engine *E, Work *work) {
   for (int i = 0; i < work->changes; i++) {
     Shipped *one = new_shipped(E);
     *one = (Shipped){visible, work->values[i], work->changed[i], NULL};
-    if (node->last_shipped) node->last_shipped->next = one;
-    else node->first_shipped = one;
-    node->last_shipped = one;
+    ENQUEUE(node->first_shipped, node->last_shipped, one, next);
   }
 }
 

@@ -53,39 +53,23 @@ static void lockable(Engine *E, Work *work) {
   if (E->learned.template[work->template].serial == 2) list_key(E, work, outbox_lock(E, work->node));
 }
 
-/* The rows of a node that are locked, in the order in which that began. */
-static void link_owned(Engine *E, int key) {
+/* The rows of a node that are locked, or waited for, in the order in which that began. */
+static void link_row(Engine *E, int key, int chain) {
   Node *node = &E->node[E->key[key].node];
-  E->key[key].own_before = node->own_last;
-  E->key[key].own_next = -1;
-  if (node->own_last >= 0) E->key[node->own_last].own_next = key;
-  else node->own_first = key;
-  node->own_last = key;
+  int last = node->chain[chain].last;
+  E->key[key].in[chain].before = last;
+  E->key[key].in[chain].next = -1;
+  if (last >= 0) E->key[last].in[chain].next = key;
+  else node->chain[chain].first = key;
+  node->chain[chain].last = key;
 }
-static void unlink_owned(Engine *E, int key) {
+static void unlink_row(Engine *E, int key, int chain) {
   Node *node = &E->node[E->key[key].node];
-  int before = E->key[key].own_before, next = E->key[key].own_next;
-  if (before >= 0) E->key[before].own_next = next;
-  else node->own_first = next;
-  if (next >= 0) E->key[next].own_before = before;
-  else node->own_last = before;
-}
-/* Likewise, those that somebody waits for. */
-static void link_waited(Engine *E, int key) {
-  Node *node = &E->node[E->key[key].node];
-  E->key[key].wait_before = node->wait_last;
-  E->key[key].wait_next = -1;
-  if (node->wait_last >= 0) E->key[node->wait_last].wait_next = key;
-  else node->wait_first = key;
-  node->wait_last = key;
-}
-static void unlink_waited(Engine *E, int key) {
-  Node *node = &E->node[E->key[key].node];
-  int before = E->key[key].wait_before, next = E->key[key].wait_next;
-  if (before >= 0) E->key[before].wait_next = next;
-  else node->wait_first = next;
-  if (next >= 0) E->key[next].wait_before = before;
-  else node->wait_last = before;
+  int before = E->key[key].in[chain].before, next = E->key[key].in[chain].next;
+  if (before >= 0) E->key[before].in[chain].next = next;
+  else node->chain[chain].first = next;
+  if (next >= 0) E->key[next].in[chain].before = before;
+  else node->chain[chain].last = before;
 }
 
 static void own(Engine *E, Work *work, int key) {
@@ -93,7 +77,7 @@ static void own(Engine *E, Work *work, int key) {
   if (row->owner != work) {
     if (!row->owner) {
       E->node[work->node].owners++;
-      link_owned(E, key);
+      link_row(E, key, LOCKED);
     }
     row->owner = work;
     work->locked_from += E->head.now;
@@ -122,7 +106,7 @@ static void leave_queue(Engine *E, Work *work) {
     if (*at) {
       *at = work->queued;
       if (row->tail == work) row->tail = last;
-      if (!row->head) unlink_waited(E, work->waits_for);
+      if (!row->head) unlink_row(E, work->waits_for, WAITED);
       E->node[work->node].lock_queue--;
     }
     work->waits_for = -1;
@@ -142,12 +126,8 @@ static void wait_for(Engine *E, Work *work, int key) {
   Key *row = &E->key[key];
   work->waits_for = key;
   work->queued = NULL;
-  if (row->tail) row->tail->queued = work;
-  else {
-    row->head = work;
-    link_waited(E, key);
-  }
-  row->tail = work;
+  if (!row->tail) link_row(E, key, WAITED);
+  ENQUEUE(row->head, row->tail, work, queued);
   node->lock_queue++;
   if (!may_wait(E, work)) {
     leave_queue(E, work);
@@ -201,13 +181,13 @@ static void release(Engine *E, Work *work) {
     Key *row = &E->key[mine[i]];
     row->owner = NULL;
     E->node[work->node].owners--;
-    unlink_owned(E, mine[i]);
+    unlink_row(E, mine[i], LOCKED);
     if (row->head) {
       Work *next = row->head;
       row->head = next->queued;
       if (!row->head) {
         row->tail = NULL;
-        unlink_waited(E, mine[i]);
+        unlink_row(E, mine[i], WAITED);
       }
       E->node[work->node].lock_queue--;
       next->waits_for = -1;

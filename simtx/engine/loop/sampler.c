@@ -1,6 +1,6 @@
-/* What Python samples and counts: simtx.simulator.sampler, simtx.simulator.counted. */
+/* What Python samples and counts: simtx.simulator.sampler, simtx.simulator.window. */
 
-/* Pool, disk and store of a node: what simtx.simulator.counted reads. */
+/* Pool, disk and store of a node: what simtx.simulator.window reads. */
 typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, rows, held, expired; Station waiting, served, waits; } Figures;
 EXPORT int engine_figures_size(void) { return (int)sizeof(Figures); }
 EXPORT void engine_figures(Engine *E, int number, Figures *figures) {

@@ -5,6 +5,7 @@ static void end_work(Engine *E, Work *work);
 static void merge(Engine *E, Work *branch, Work *work);
 static void prepared(Engine *E, Work *work);
 static void durable(Engine *E, Work *work);
+static void harden(Engine *E, Work *work);
 
 static inline uint32_t *row_at(Engine *E, int64_t tx, int key) { return &E->rows[tx * E->row_room + key]; }
 
@@ -102,18 +103,7 @@ static void refuse(Engine *E, Work *work) {
   if (template->type == TRANSACT && template->has_refused) {
     work->row = template->refused;
     if (!template->serial) release(E, work); /* else it keeps the lock of the outbox until its event is visible */
-    Disk *disk = &E->node[work->node].disk;
-    work->forced = 1;
-    if (at_once(disk)) {
-      note_instant(E, disk);
-      durable(E, work);
-      return;
-    }
-    if (template->serial) hold(E, work);
-    Flush *flush = new_flush(E);
-    flush->what = DURABLE;
-    flush->work = work;
-    force(E, work->node, flush, work->tx);
+    harden(E, work);
     return;
   }
   release(E, work);
@@ -121,19 +111,17 @@ static void refuse(Engine *E, Work *work) {
 }
 
 static void harden(Engine *E, Work *work) {
+  Template *template = &E->learned.template[work->template];
   Disk *disk = &E->node[work->node].disk;
   work->forced = 1;
   if (at_once(disk)) {
     note_instant(E, disk);
-    if (E->learned.template[work->template].type == PREPARE) hold(E, work);
+    if (template->type == PREPARE) hold(E, work);
     durable(E, work);
     return;
   }
-  if (work->status == DONE) hold(E, work);
-  Flush *flush = new_flush(E);
-  flush->what = DURABLE;
-  flush->work = work;
-  force(E, work->node, flush, work->tx);
+  if (work->status == DONE || template->serial) hold(E, work);
+  force(E, work->node, make_flush(E, (Flush){.what = DURABLE, .work = work}), work->tx);
 }
 
 static void commit_work(Engine *E, Work *work) {

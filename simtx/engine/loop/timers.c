@@ -59,10 +59,7 @@ static void ring(Engine *E, Token *token) {
 
 static void leave_lane(Token *token) {
   Lane *lane = token->lane;
-  if (token->before) token->before->next = token->next;
-  else lane->head = token->next;
-  if (token->next) token->next->before = token->before;
-  else lane->tail = token->before;
+  UNLINK(lane->head, lane->tail, token, before, next);
   token->lane = NULL;
 }
 
@@ -111,9 +108,7 @@ static void start_timer(Engine *E, Token *token, double delay, Jitter jitter) {
   Lane *lane = lane_of(E, delay);
   token->lane = lane;
   token->before = lane->tail;
-  if (lane->tail) lane->tail->next = token;
-  else lane->head = token;
-  lane->tail = token;
+  ENQUEUE(lane->head, lane->tail, token, next);
   if (!lane->armed) {
     lane->armed = 1;
     push(E, seen, NORMAL, LANE, lane, 0);

@@ -71,14 +71,7 @@ static void at_the_votes(Engine *E, Ballot *ballot) {
     vote_is_durable(E, tx, voter);
     return;
   }
-  Flush *flush = new_flush(E);
-  flush->what = VOTED;
-  flush->record = voter;
-  flush->actor = NULL;
-  flush->work = NULL;
-  flush->forced_rollback = 0;
-  flush->in_doubt = 0.0;
-  force(E, VOTES, flush, tx);
+  force(E, VOTES, make_flush(E, (Flush){.what = VOTED, .record = voter}), tx);
 }
 
 /* The answer arrives; whoever has asked may be gone. */

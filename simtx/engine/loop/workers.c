@@ -90,9 +90,7 @@ static int submit(Engine *E, Work *work, double demand) {
   work->demand = demand;
   work->next = NULL;
   enter(&pool->waiting, now);
-  if (pool->tail) pool->tail->next = work;
-  else pool->head = work;
-  pool->tail = work;
+  ENQUEUE(pool->head, pool->tail, work, next);
   pool->waiting_count++;
   return 1;
 }
