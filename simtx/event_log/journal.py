@@ -235,22 +235,19 @@ class Journal:
 
     def dropped(self, message: c.Message) -> None:
         """A message arrived at a node that is down."""
-        origin = self.recorder.origin(message)
-        self.recorder.log(
+        of_message(
+            self.recorder,
             "drop",
             message.sender,
-            message.tx,
-            origin,
+            message,
             actor="network",
             peer=self.node,
-            name=message.kind,
             detail=Dropped("down").text(),
         )
 
     def confirmed(self, message: c.Message) -> None:
         """The broker's ack arrived."""
-        origin = self.recorder.origin(message)
-        self.recorder.log("confirm", self.node, message.tx, origin, actor=BROKER, peer=BROKER, name=message.kind)
+        of_message(self.recorder, "confirm", self.node, message, actor=BROKER, peer=BROKER)
 
     def logged(self, actor: RunningMachine, voter: str, vote: str, *, written: bool) -> None:
         """The vote store's answer arrived: the vote that is there, and whether it was written by this request."""
@@ -279,6 +276,22 @@ class Journal:
 
 def _encoded(values: Iterable[object]) -> list[object]:
     return [encode(value) for value in values]
+
+
+def of_message(
+    recorder: Recorder | None,
+    kind: str,
+    node: str,
+    message: c.Message,
+    *,
+    actor: str = "",
+    peer: str = "",
+    detail: str = "",
+) -> None:
+    """Something happens to a message on its way; its cause is the entry with which it was sent. Nothing is written where no log is kept."""
+    if recorder is not None:
+        cause = recorder.origin(message)
+        recorder.log(kind, node, message.tx, cause, actor=actor, peer=peer, name=message.kind, detail=detail)
 
 
 def arrived(recorder: Recorder, plan: c.Plan, entry: str) -> int:

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION, Number
+from simtx.event_log.journal import of_message
 from simtx.protocols import Done, Message, Publish
 from simtx.protocols.names import BROKER
 from simtx.scenario.infrastructure import AT_ONCE
 from simtx.scenario.versions import CURRENT, Unread
-from simtx.simulator.network import Link
-from simtx.simulator.parcel import Parcel
-from simtx.simulator.partitioned_log import PartitionedLog
+from simtx.simulator.partitioned_log import Parcel, PartitionedLog
 from simtx.simulator.timers import Token
 from simtx.workload.by_transaction import Draw
 from simtx.workload.poison import poisonous
@@ -69,17 +68,18 @@ class Broker:
     """
 
     def __init__(self, world: Surroundings, spec: BrokerSpec, linger: Draw, acknowledgement: Draw) -> None:
-        self.world = self._world = world
+        self.world = world
         self.spec = spec
         self._env = world.env
-        self._spec = spec
         self._linger = linger
         self._acknowledgement = acknowledgement
-        self._links: dict[tuple[str, str], Link] = {}
         self._parcels: dict[int, Parcel] = {}
         self._lanes: dict[tuple[str, int], deque[Parcel]] = {}
         self._seen: dict[Message | tuple[Message, str, int], float] = {}
         self._stored: set[Message] | None = set() if spec.special else None
+        self._fallible = spec.poisoned or bool(
+            world.scenario.upgrades
+        )  # whether a consumer may fail over an event, or not be able to read it
         self._poisonous = poisonous(spec.poison, world.streams, spec.poison_transactions)
         self._cured = math.inf if spec.poison_until is None else spec.poison_until
         self._next = 0
@@ -95,26 +95,18 @@ class Broker:
         if spec.special and world.trace is not None:  # from here on it is written down what it stores
             world.trace.log("lag", BROKER, -1, actor=BROKER, detail=Number(0).text())
 
-    def link(self, source: str, destination: str) -> Link:
-        """The link between the broker and a node."""
-        try:
-            return self._links[source, destination]
-        except KeyError:
-            link = self._links[source, destination] = self._world.link(source, destination)
-            return link
-
     # --- producers --------------------------------------------------------------------------------------------------------------
 
     def publish(self, node: Node, actor: RunningMachine, effect: Publish) -> None:
         """Take a message from a producer's hands: the bytes leave after the linger time, if the producer lives so long."""
-        record = self._world.ledger.active.get(effect.message.tx)
+        record = self.world.ledger.active.get(effect.message.tx)
         if record is not None:
             record.broker_messages += 1
         publication = _Publication(node, actor, effect)
-        if self._world.versions is not None:
-            publication.version = self._world.versions.of(node.name)
+        if self.world.versions is not None:
+            publication.version = self.world.versions.of(node.name)
         publication.timeout = Token(publication, "publish", self._time_out)
-        self._world.timers.start(publication.timeout, self._world.policies.publish_timeout)
+        self.world.timers.start(publication.timeout, self.world.policies.publish_timeout)
         linger = self._linger(effect.message.tx)
         if linger > 0:
             self._env.call_in(linger, self._leave, publication)
@@ -129,7 +121,7 @@ class Broker:
                 node.backlog.append((self._leave, publication))
                 return
             message = publication.effect.message
-            self.link(node.name, BROKER).transmit(self._receive, publication, message.tx, message)
+            self.world.link(node.name, BROKER).transmit(self._receive, publication, message.tx, message)
 
     def _time_out(self, token: Token) -> None:
         publication, token.owner = token.owner, None
@@ -150,7 +142,9 @@ class Broker:
             self._turn_away(publication)
 
     def _turn_away(self, publication: _Publication) -> None:
-        self.link(BROKER, publication.node.name).transmit(self._turned_away, publication, publication.effect.message.tx)
+        self.world.link(BROKER, publication.node.name).transmit(
+            self._turned_away, publication, publication.effect.message.tx
+        )
 
     def _turned_away(self, publication: _Publication) -> None:
         if publication.open:
@@ -171,11 +165,12 @@ class Broker:
         if not self._duplicate(publication):
             self.published += 1
             if self._stored is not None:
-                if message in self._stored:
-                    self._again_stored(message)
+                count = len(self._stored)
                 self._stored.add(message)
+                if len(self._stored) == count:
+                    self._again_stored(message)
             # A broker without order is one whose every message has a lane of its own.
-            lane = (message.to, message.tx if self._spec.ordered else self._next)
+            lane = (message.to, message.tx if self.spec.ordered else self._next)
             parcel = Parcel(self._next, message, self._env.now, lane)
             self._next += 1
             parcel.version = publication.version
@@ -189,35 +184,31 @@ class Broker:
             else:
                 queue.append(parcel)
         # A duplicate is acknowledged as well: its producer repeats because it has no ack of the first.
-        self.link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
+        self.world.link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
 
     def _again_stored(self, message: Message) -> None:
         """A repetition was taken for new: it is counted and written down."""
         self.stored_again += 1
-        trace = self._world.trace
-        if trace is not None:
-            cause = trace.origin(message)
-            trace.log("stored-again", BROKER, message.tx, cause, actor=BROKER, peer=message.to, name=message.kind)
+        of_message(self.world.trace, "stored-again", BROKER, message, actor=BROKER, peer=message.to)
 
     def _duplicate(self, publication: _Publication) -> bool:
-        window = self._spec.deduplication_window
+        window = self.spec.deduplication_window
         if window <= 0:
             return False
         now = self._env.now
         seen = self._seen
         while seen:
             # A dict keeps the order of insertion, so the oldest ids come first, and those behind the first young one need no look.
-            first = next(iter(seen))
-            if seen[first] >= now - window:
+            first, since = next(iter(seen.items()))
+            if since >= now - window:
                 break
             del seen[first]
         message = publication.effect.message
-        by_producer = self._spec.deduplication_by == "producer"
+        by_producer = self.spec.deduplication_by == "producer"
         known = (message, publication.node.name, publication.epoch) if by_producer else message
-        if known in seen:
-            return True
-        seen[known] = now
-        return False
+        count = len(seen)
+        seen.setdefault(known, now)  # one look-up: the hash of a message is made of its whole plan
+        return len(seen) == count
 
     def _confirm(self, publication: _Publication) -> None:
         if publication.open:
@@ -232,7 +223,7 @@ class Broker:
     def _deliver(self, parcel: Parcel) -> None:
         """Deliver the first message of a lane, for the first time or again; nothing leaves for a consumer whose connection is gone."""
         message = parcel.message
-        consumer = self._world.nodes[message.to]
+        consumer = self.world.nodes[message.to]
         # A consumer that is down has no connection. The timer runs all the same, and `connected` does not wait for it.
         if consumer.up:
             if parcel.sent:
@@ -244,18 +235,18 @@ class Broker:
             else:
                 self._process.go_on_with(self._process.spec.effect, self._pass_on, parcel)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
-        self._world.timers.start(parcel.timer, self._spec.overdue(parcel.deliveries))
+        self.world.timers.start(parcel.timer, self.spec.overdue(parcel.deliveries))
 
     def _pass_on(self, parcel: Parcel) -> None:
-        message, consumer = parcel.message, self._world.nodes[parcel.message.to]
-        if self._spec.poisoned or self._world.versions is not None:
-            self.link(BROKER, consumer.name).transmit(self._attempt, parcel, message.tx, message)
+        message, consumer = parcel.message, self.world.nodes[parcel.message.to]
+        if self._fallible:
+            self.world.link(BROKER, consumer.name).transmit(self._attempt, parcel, message.tx, message)
         else:
-            self.link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
+            self.world.link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
 
     def _attempt(self, parcel: Parcel) -> None:
         """A consumer takes a delivery, and its machine sees it unless that fails before."""
-        consumer = self._world.nodes[parcel.message.to]
+        consumer = self.world.nodes[parcel.message.to]
         unread = consumer.up and self.unread(parcel, parcel.message.tx)
         if unread == "dead-letter":
             self.dead(parcel)
@@ -264,15 +255,15 @@ class Broker:
             return  # nothing is acknowledged
         elif not consumer.up or not self.fails(parcel):
             consumer.deliver(parcel.delivery)
-        elif self._spec.nack:
-            self.link(consumer.name, BROKER).transmit(self._refused, parcel, parcel.message.tx)
+        elif self.spec.nack:
+            self.world.link(consumer.name, BROKER).transmit(self._refused, parcel, parcel.message.tx)
 
     def unread(self, parcel: Parcel, lane: int) -> Unread | None:
         """What a consumer does with an event that it cannot read; None: it can."""
-        versions, message = self._world.versions, parcel.message
+        versions, message = self.world.versions, parcel.message
         if versions is None or versions.reads(parcel.version, message.to):
             return None
-        unread = self._world.scenario.events.unread
+        unread = self.world.scenario.events.unread
         if unread == "stop":
             versions.stop(message, lane, parcel.version)
         return unread
@@ -283,12 +274,7 @@ class Broker:
         if self._env.now >= self._cured or not self._poisonous(message):
             return False
         self.failed += 1
-        trace = self._world.trace
-        if trace is not None:
-            cause = trace.origin(message)
-            trace.log(
-                "refuse", message.to, message.tx, cause, actor="host", peer=BROKER, name=message.kind, detail=POISON
-            )
+        of_message(self.world.trace, "refuse", message.to, message, actor="host", peer=BROKER, detail=POISON)
         return True
 
     def _refused(self, parcel: Parcel) -> None:
@@ -296,7 +282,7 @@ class Broker:
         if self.up and parcel.delivery.id in self._parcels and parcel.timer is not None:
             parcel.timer.owner = None
             parcel.timer = Token(parcel, "redelivery", self._redeliver)
-            self._world.timers.start(parcel.timer, max(self._spec.nack_delay, AT_ONCE))
+            self.world.timers.start(parcel.timer, max(self.spec.nack_delay, AT_ONCE))
 
     def dead(self, parcel: Parcel) -> None:
         """A message was delivered as often as it may be, and becomes a dead letter."""
@@ -314,18 +300,13 @@ class Broker:
         self._parcels.pop(parcel.delivery.id, None)
 
     def _dropped(self, message: Message, why: str) -> None:
-        trace = self._world.trace
-        if trace is not None:
-            cause = trace.origin(message)
-            trace.log("drop", BROKER, message.tx, cause, actor=BROKER, peer=message.to, name=message.kind, detail=why)
+        of_message(self.world.trace, "drop", BROKER, message, actor=BROKER, peer=message.to, detail=why)
 
     def again(self, message: Message) -> None:
         """A message is delivered again: it is counted."""
         self.redelivered += 1
-        trace = self._world.trace
-        if trace is not None:
-            trace.log("redeliver", BROKER, message.tx, trace.origin(message), peer=message.to, name=message.kind)
-        record = self._world.ledger.active.get(message.tx)
+        of_message(self.world.trace, "redeliver", BROKER, message, peer=message.to)
+        record = self.world.ledger.active.get(message.tx)
         if record is not None:
             record.retries += 1
 
@@ -336,7 +317,7 @@ class Broker:
 
     def _deliver_or_drop(self, parcel: Parcel) -> None:
         """Deliver a message again, unless it is older than the retention, or was delivered as often as it may be."""
-        retention, limit = self._spec.retention, self._spec.delivery_limit
+        retention, limit = self.spec.retention, self.spec.delivery_limit
         if retention is not None and self._env.now - parcel.stored > retention:
             self.lost += 1
             self._dropped(parcel.message, RETENTION)
@@ -365,7 +346,7 @@ class Broker:
         if self.log is not None:
             self.log.acknowledge(node, tx, number)
         else:
-            self.link(node.name, BROKER).transmit(self._acknowledged, number, tx)
+            self.world.link(node.name, BROKER).transmit(self._acknowledged, number, tx)
 
     def _acknowledged(self, number: int) -> None:
         parcel = self._parcels.get(number)
@@ -396,16 +377,16 @@ class Broker:
             parcel.sent = False  # who had it before is not remembered
             if parcel.timer is not None:
                 parcel.timer.owner = None
-        in_memory = self._spec.ack == "memory"
+        in_memory = self.spec.ack == "memory"
         if self.log is not None:
             self.log.crash(forget=in_memory)
         if in_memory:
             self.lost += len(self._parcels)
             self._parcels.clear()
             self._lanes.clear()
-        if self._spec.deduplication_after_restart != "all":
+        if self.spec.deduplication_after_restart != "all":
             kept = {parcel.message for parcel in self._parcels.values()}
-            if self._spec.deduplication_after_restart == "none":
+            if self.spec.deduplication_after_restart == "none":
                 kept.clear()
             self._seen = {
                 known: since

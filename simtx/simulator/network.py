@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
+from simtx.event_log.journal import of_message
 from simtx.simulator.environment import NORMAL, Environment
 from simtx.workload.by_transaction import Draw, TransactionStreams
 
@@ -95,17 +96,8 @@ class Link:
             delay += self._variate("reorder-delay", tx)
         copied = self._hit("duplication", self.duplication, tx)
         if self.blocked or self._hit("loss", self.loss, tx):
-            trace = self.trace
-            if trace is not None and message is not None:
-                trace.log(
-                    "drop",
-                    self.source,
-                    message.tx,
-                    trace.origin(message),
-                    actor="network",
-                    peer=self.destination,
-                    name=message.kind,
-                )
+            if message is not None:
+                of_message(self.trace, "drop", self.source, message, actor="network", peer=self.destination)
             return
         self._env.call_in(delay, receive, payload)
         if copied:

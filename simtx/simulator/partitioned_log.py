@@ -12,19 +12,33 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from simtx.event_log.entries import Number
+from simtx.protocols import Delivery, Message
 from simtx.protocols.names import BROKER
 from simtx.scenario.broker_kinds import partition_of
 from simtx.scenario.infrastructure import AT_ONCE
+from simtx.scenario.versions import CURRENT, EventVersion, Unread
 from simtx.simulator.timers import Token
 
 if TYPE_CHECKING:
-    from simtx.protocols import Message
     from simtx.scenario import BrokerSpec
-    from simtx.scenario.versions import Unread
-    from simtx.simulator.network import Link
     from simtx.simulator.node import Node
-    from simtx.simulator.parcel import Parcel
     from simtx.simulator.surroundings import Surroundings
+
+
+class Parcel:
+    """A message that the broker holds for one consumer, until that acknowledges it."""
+
+    __slots__ = ("deliveries", "delivery", "lane", "message", "sent", "stored", "timer", "version")
+
+    def __init__(self, number: int, message: Message, stored: float, lane: tuple[str, int]) -> None:
+        self.message = message
+        self.delivery = Delivery(message, number)
+        self.stored = stored
+        self.lane = lane
+        self.sent = False
+        self.deliveries = 0
+        self.version: EventVersion = CURRENT  # of its form
+        self.timer: Token | None = None
 
 
 class Owner(Protocol):
@@ -39,9 +53,6 @@ class Owner(Protocol):
     @property
     def spec(self) -> BrokerSpec:
         """The scenario's broker."""
-
-    def link(self, source: str, destination: str) -> Link:
-        """The link between the broker and a node."""
 
     def unread(self, parcel: Parcel, lane: int) -> Unread | None:
         """What a consumer does with an event that it cannot read; None: it can."""
@@ -180,7 +191,7 @@ class PartitionedLog:
             return
         partition.sent = batch[-1].delivery.id
         first = batch[0].message
-        link = self._broker.link(BROKER, partition.consumer.name)
+        link = self._world.link(BROKER, partition.consumer.name)
         link.transmit(self._fetched, (partition, partition.reader, batch, again), first.tx, first)
         self._wait(partition)
 
@@ -287,7 +298,7 @@ class PartitionedLog:
         if reader.busy or not reader.alive:
             return
         if not reader.queue:
-            link = self._broker.link(reader.node.name, BROKER)
+            link = self._world.link(reader.node.name, BROKER)
             link.transmit(self._asked, partition, -1)
             return
         reader.busy, reader.attempts = True, 0
@@ -350,5 +361,5 @@ class PartitionedLog:
         partition, reader = side
         reader.committing = False
         if reader.alive:
-            link = self._broker.link(reader.node.name, BROKER)
+            link = self._world.link(reader.node.name, BROKER)
             link.transmit(self._committed, (partition, reader.done), -1)

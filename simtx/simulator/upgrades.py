@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from simtx.event_log.journal import of_message
 from simtx.metrics.rundata import Struck
 from simtx.protocols.names import HUB
 from simtx.scenario.versions import EventVersion, Upgrade, readable
@@ -84,20 +85,8 @@ class Versions:
         if version is None or self.reads(version, message.to):
             return True
         self.refused += 1
-        trace = self._world.trace
-        if trace is not None:
-            cause = trace.origin(message)
-            why = f"the event has version {version}"
-            trace.log(
-                "refuse",
-                message.to,
-                message.tx,
-                cause,
-                actor="host",
-                peer=message.sender,
-                name=message.kind,
-                detail=why,
-            )
+        why = f"the event has version {version}"
+        of_message(self._world.trace, "refuse", message.to, message, actor="host", peer=message.sender, detail=why)
         return False
 
     def stop(self, message: Message, lane: Hashable, version: EventVersion) -> None:
@@ -107,11 +96,8 @@ class Versions:
             return
         self._since[key] = self._world.env.now
         self.stopped += 1
-        trace = self._world.trace
-        if trace is not None:
-            why = f"the event has version {version}; nothing is acknowledged"
-            cause = trace.origin(message)
-            trace.log("stop", message.to, message.tx, cause, actor="host", name=message.kind, detail=why)
+        why = f"the event has version {version}; nothing is acknowledged"
+        of_message(self._world.trace, "stop", message.to, message, actor="host", detail=why)
 
     def seconds(self) -> float:
         """For how long lanes have been stopped, all together."""

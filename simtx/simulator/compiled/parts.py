@@ -78,14 +78,14 @@ class CompiledBroker(Broker):
 
     def __init__(self, bound: Binding, spec: BrokerSpec) -> None:
         super().__init__(bound.world, spec, _nothing, _nothing)
-        self._described, self._bound = spec, bound
+        self._bound = bound
 
     def crash(self) -> None:
         """Stop answering."""
         self.up = False
-        spec, kept = self._described, self._described.deduplication_after_restart
+        kept = self.spec.deduplication_after_restart
         self._bound.library.engine_broker_crash(
-            self._bound.engine, int(spec.ack == "memory"), int(kept == "all"), int(kept == "stored")
+            self._bound.engine, int(self.spec.ack == "memory"), int(kept == "all"), int(kept == "stored")
         )
 
     def restart(self) -> None:
