@@ -10,6 +10,8 @@ from array import array
 
 import numpy as np
 
+from simtx.metrics.censored import quantiles
+
 
 class CopyMeasure:
     """What is known of the copies of one derived store.
@@ -67,7 +69,7 @@ class CopyMeasure:
         """
         nan = math.nan
         ages = np.array(self._ages) * 1e3
-        p50, p99 = np.quantile(ages, [0.5, 0.99]).tolist() if len(ages) else (nan, nan)
+        p50, p99 = quantiles(ages, (0.5, 0.99))
         found = {
             "reads": self._reads,
             "miss_share": 1 - self._hits / self._reads if self._reads else nan,

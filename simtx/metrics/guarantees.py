@@ -216,9 +216,14 @@ def _place(one: Broken) -> tuple[int, int]:
     return list(PROPERTIES).index(one.property), one.tx
 
 
-def examined(seen_answer: str, outcome: str, *, committed: bool, watch: int) -> bool:
+def examined(
+    seen_answer: str, outcome: str, *, committed: bool, watch: int, claims: Sequence[tuple[str, int, str]]
+) -> bool:
     """Whether a transaction of which every step is there as it ought to be has to be looked at for something else."""
     if watch or outcome in ("lost", "incomplete"):
+        return True
+    # Where every step is in force, that a step was done is true: only that one was refused is not.
+    if any(not committed or kind == "step-refused" for kind, _, _ in claims):
         return True
     return (seen_answer == "committed" and not committed) or (seen_answer == "aborted" and committed)
 

@@ -321,26 +321,16 @@ def capacity(scenario: Scenario, data: RunData, stations: Stations, window: floa
             if name in stations.work:
                 at_work = stations.work[name] / (scenario.services[name].workers * window)
                 outside = "the provider, " if name in scenario.providers else ""
-                alone = f"service times alone make {at_work:.0%}, the rest waits for {outside}row locks and disks; "
-            yield Finding(
-                "capacity",
-                f"workers of {name}",
-                f"near capacity: the workers of {name} are busy {busy:.0%} of the time; {alone}{_NEAR}",
-            )
+                alone = f"; service times alone make {at_work:.0%}, the rest waits for {outside}row locks and disks"
+            yield _near(f"workers of {name}", f"the workers of {name} are busy {busy:.0%} of the time{alone}")
     for name, busy in stations.logs.items():
         if busy >= FULL:
-            yield Finding(
-                "capacity",
-                f"log of {name}",
-                f"near capacity: the log device of {name}, one flush a record, is busy {busy:.0%} of the time; {_NEAR}",
-            )
+            what = f"the log device of {name}, one flush a record, is busy {busy:.0%} of the time"
+            yield _near(f"log of {name}", what)
     for name, busy in stations.processes.items():
         if busy >= FULL:
-            yield Finding(
-                "capacity",
-                f"process of {name}",
-                f"near capacity: the process of {name} has something to do {busy:.0%} of the time, waiting for a core included; {_NEAR}",
-            )
+            what = f"the process of {name} has something to do {busy:.0%} of the time, waiting for a core included"
+            yield _near(f"process of {name}", what)
     arrival = np.asarray(data.columns["arrival_s"], dtype=float)
     rate = float(((arrival >= data.warmup) & (arrival <= data.horizon)).sum()) / window
     for service, (template, share) in hottest(scenario).items():
@@ -350,12 +340,14 @@ def capacity(scenario: Scenario, data: RunData, stations: Stations, window: floa
         hold = locks.held / locks.taken
         load = rate * share * hold
         if load >= FULL:
-            yield Finding(
-                "capacity",
+            yield _near(
                 f"hottest key of {service}",
-                f"near capacity: the most popular key '{template}' of {service} is wanted {rate * share:.3g} times a second and is locked for "
-                f"{hold * 1e3:,.3g} ms each time, {load:.0%} of the time; {_NEAR}",
+                f"the most popular key '{template}' of {service} is wanted {rate * share:.3g} times a second and is locked for "
+                f"{hold * 1e3:,.3g} ms each time, {load:.0%} of the time",
             )
 
 
-_NEAR: Final = "a little more load, or bad luck, multiplies the waiting times"
+def _near(place: str, what: str) -> Finding:
+    return Finding(
+        "capacity", place, f"near capacity: {what}; a little more load, or bad luck, multiplies the waiting times"
+    )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 from simtx.metrics.counters import COUNTERS
@@ -41,6 +43,7 @@ class TransactionRecord:
         "decision",
         "demands",
         "done",
+        "duplicates",
         "first_effect",
         "forced",
         "in_doubt",
@@ -52,7 +55,9 @@ class TransactionRecord:
         "lock_wait",
         "measured",
         "messages",
+        "missing",
         "open",
+        "outcome",
         "partial",
         "plan",
         "prepared",
@@ -65,6 +70,9 @@ class TransactionRecord:
         "watch",
         "writing",
     )
+    outcome: str  # this and the two that follow are known when it is closed
+    duplicates: int
+    missing: int
 
     def __init__(
         self, plan: Plan, arrival: float, demands: Sequence[float], measured: bool, invariants: int, writing: int
@@ -360,7 +368,7 @@ class TransactionLedger:
 
     def _shape(self, plan: Plan) -> Plan:
         """Which steps a plan has, where, and whether they change data: one object for all plans of a shape."""
-        key = tuple((step.service, writes(step.operations)) for step in plan.steps)
+        key = tuple([(step.service, writes(step.operations)) for step in plan.steps])
         shape = self._shapes.get(key)
         if shape is None:
             steps = (Step(i, str(i), service, _CHANGE if changes else ()) for i, (service, changes) in enumerate(key))
@@ -439,11 +447,11 @@ class TransactionLedger:
         if (
             duplicates
             or missing
-            or record.claims
-            or examined(record.answer, outcome, committed=committed, watch=record.watch)
+            or examined(record.answer, outcome, committed=committed, watch=record.watch, claims=record.claims)
         ) and record.tx not in self.answered_for:
             self._judge(record, outcome, committed=committed, resting=resting)
-        self.rows.add(record, outcome, duplicates, missing)
+        record.outcome, record.duplicates, record.missing = outcome, duplicates, missing
+        self.rows.add(record)
 
     def _judge(self, record: TransactionRecord, outcome: str, *, committed: bool, resting: bool) -> None:
         self.watch.judge(
@@ -490,70 +498,51 @@ def intends_commit(record: TransactionRecord, outcome: str) -> bool:
     return not record.refused and any(record.actions)
 
 
+COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tx": "tx",
+        "arrival_s": "arrival",
+        "outcome": "outcome",
+        "answer": "answer",
+        "answered_s": "answered",
+        "decided_s": "decided",
+        "first_effect_s": "first_effect",
+        "last_effect_s": "last_effect",
+        "messages": "messages",
+        "broker_messages": "broker_messages",
+        "forced_writes": "forced",
+        "lazy_writes": "lazy",
+        "retries": "retries",
+        "lock_wait_s": "lock_wait",
+        "lock_hold_s": "lock_hold",
+        "in_doubt_s": "in_doubt",
+        "prepared_branches": "prepared",
+        "duplicate_effects": "duplicates",
+        "missing_effects": "missing",
+        "measured": "measured",
+        "decision": "decision",
+    }
+)
+"""The columns of finished transactions, each with the field of `TransactionRecord` that it holds; the records of the loop in C have fields of the same names."""
+_FIELDS: Final[Callable[[TransactionRecord], tuple[Any, ...]]] = attrgetter(*COLUMNS.values())
+
+
 class Columns:
     """Finished transactions, a list of numbers a column."""
 
     __slots__ = ("_cells", "_rows")
-
-    NAMES: Final = (
-        "tx",
-        "arrival_s",
-        "outcome",
-        "answer",
-        "answered_s",
-        "decided_s",
-        "first_effect_s",
-        "last_effect_s",
-        "messages",
-        "broker_messages",
-        "forced_writes",
-        "lazy_writes",
-        "retries",
-        "lock_wait_s",
-        "lock_hold_s",
-        "in_doubt_s",
-        "prepared_branches",
-        "duplicate_effects",
-        "missing_effects",
-        "measured",
-        "decision",
-    )
 
     def __init__(self) -> None:
         self._rows: list[tuple[Any, ...]] = []
         codes = {"tx": "q", "measured": "b", "decision": "b"}
         self._cells: list[array[Any] | list[str]] = [
             [] if name in ("outcome", "answer") else array(codes.get(name, "d" if name.endswith("_s") else "i"))
-            for name in self.NAMES
+            for name in COLUMNS
         ]
 
-    def add(self, record: TransactionRecord, outcome: str, duplicates: int, missing: int) -> None:
+    def add(self, record: TransactionRecord) -> None:
         """Write one finished transaction."""
-        self._rows.append(
-            (
-                record.tx,
-                record.arrival,
-                outcome,
-                record.answer,
-                record.answered,
-                record.decided,
-                record.first_effect,
-                record.last_effect,
-                record.messages,
-                record.broker_messages,
-                record.forced,
-                record.lazy,
-                record.retries,
-                record.lock_wait,
-                record.lock_hold,
-                record.in_doubt,
-                record.prepared,
-                duplicates,
-                missing,
-                record.measured,
-                record.decision,
-            )
-        )
+        self._rows.append(_FIELDS(record))
         if len(self._rows) >= _CHUNK:
             self._pack()
 
@@ -574,7 +563,7 @@ class Columns:
             The columns of numbers, by name.
         """
         made = {}
-        for position, name in enumerate(self.NAMES):
+        for position, name in enumerate(COLUMNS):
             cell = self._cells[position]
             if isinstance(cell, list):
                 self._cells[position] = texts[name]
@@ -585,4 +574,4 @@ class Columns:
     def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
         """The columns by name, in order of completion."""
         self._pack()
-        return dict(zip(self.NAMES, self._cells, strict=True))
+        return dict(zip(COLUMNS, self._cells, strict=True))

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from simtx.metrics import timeline
-from simtx.metrics.rundata import Struck
+from simtx.metrics.rundata import RunData, Struck
 from simtx.protocols.names import BROKER, VOTE_STORE
 
 if TYPE_CHECKING:
-    from simtx.metrics.rundata import RunData
     from simtx.scenario import Fault
 
 _BEFORE: Final = 20  # samples before a fault; the highest of them is the level before it

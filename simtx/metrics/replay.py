@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from simtx.event_log.entries import (
+    DETAILS,
     Applied,
     Arrived,
     BranchEnded,
@@ -38,13 +39,12 @@ from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.stations import Counts, Locks, Station, Stations
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Clock, Timeline, beside
-from simtx.protocols import Plan, Step
+from simtx.protocols import Plan, Step, Strategy
 from simtx.protocols.operations import writes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
 _OF_THE_END: Final = frozenset({"doubt", "held", "unpublished", "unfinished", "end"})
@@ -181,52 +181,9 @@ class Replay:
         self.in_doubt: set[tuple[str, int]] = set()
         self.struck: list[Struck] = []
         self.closed = self.over = False
+        # Each kind of entry that counts has a method of its name.
         self.handlers: dict[str, Callable[[LogEntry], None]] = {
-            kind: getattr(self, f"_{kind}")
-            for kind in (
-                "arrive",
-                "request",
-                "send",
-                "publish",
-                "logonce",
-                "logged",
-                "append",
-                "transact",
-                "call",
-                "suppress",
-                "expire",
-                "handle",
-                "recover",
-                "execute",
-                "prepare",
-                "commit",
-                "rollback",
-                "apply",
-                "wait",
-                "unlock",
-                "read",
-                "serve",
-                "free",
-                "crash",
-                "redeliver",
-                "lag",
-                "restart",
-                "suspect",
-                "alert",
-                "fault",
-                "healed",
-                "level",
-                "answer",
-                "reply",
-                "decided",
-                "open",
-                "close",
-                "doubt",
-                "held",
-                "unpublished",
-                "unfinished",
-                "end",
-            )
+            kind: getattr(self, f"_{kind}") for kind in DETAILS if hasattr(self, f"_{kind}")
         }
 
     def play(self, trace: Iterable[LogEntry]) -> Replay:

@@ -12,7 +12,7 @@ import simtx
 from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
-from simtx.metrics.guarantees import PROPERTIES, guaranteed
+from simtx.metrics.guarantees import PROPERTIES, examined, guaranteed
 from simtx.metrics.replay import data_from_trace
 from simtx.protocols import Answer, DualWrite
 from simtx.protocols import strategy as resolve
@@ -210,3 +210,10 @@ def test_a_comparison_says_it_first(scenario: Scenario) -> None:
     assert first.startswith("saga (2 of 2 runs)")
     assert "VIOLATED" in first
     assert "undo-order" in first
+
+
+def test_of_a_transaction_whose_steps_are_all_in_force_only_a_refusal_that_was_told_needs_a_look() -> None:
+    done, refused = ("step-done", 0, "action"), ("step-refused", 1, "action")
+    assert not examined("accepted", "committed", committed=True, watch=0, claims=(done,))
+    assert examined("accepted", "committed", committed=True, watch=0, claims=(done, refused))
+    assert examined("accepted", "compensated", committed=False, watch=0, claims=(done,))

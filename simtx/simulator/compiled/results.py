@@ -13,33 +13,12 @@ from simtx.engine import layout
 from simtx.engine.learn import OUTCOMES, SAYINGS
 from simtx.engine.plans import Plans, pointer
 from simtx.metrics.guarantees import REFUSING, Seen
-from simtx.metrics.ledger import Columns
+from simtx.metrics.ledger import COLUMNS, Columns
 from simtx.metrics.texts import Texts
 from simtx.simulator.compiled.binding import Binding, view
 
 _ENDINGS: Final = ("", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
 _ANSWERS: Final = tuple(OUTCOMES)
-
-_COLUMNS: Final = {
-    "arrival_s": "arrival",
-    "answered_s": "answered",
-    "decided_s": "decided",
-    "first_effect_s": "first_effect",
-    "last_effect_s": "last_effect",
-    "messages": "messages",
-    "broker_messages": "broker_messages",
-    "forced_writes": "forced",
-    "lazy_writes": "lazy",
-    "retries": "retries",
-    "lock_wait_s": "lock_wait",
-    "lock_hold_s": "lock_hold",
-    "in_doubt_s": "in_doubt",
-    "prepared_branches": "prepared",
-    "duplicate_effects": "duplicates",
-    "missing_effects": "missing",
-    "measured": "measured",
-    "decision": "decision",
-}
 
 
 def forces(bound: Binding, plans: Plans, keys: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -107,7 +86,7 @@ def fill(bound: Binding, columns: Columns) -> None:
     _write(bound, [(*kinds[name], pointer(codes)) for name, codes in texts.items()])
     made = columns.room(count, {"outcome": Texts(outcomes, _ENDINGS), "answer": Texts(answers, _ANSWERS)})
     of_records = [(name, cell) for name, cell in made.items() if name != "tx"]
-    _write(bound, [(*kinds[_COLUMNS[name]], cell.buffer_info()[0]) for name, cell in of_records])
+    _write(bound, [(*kinds[COLUMNS[name]], cell.buffer_info()[0]) for name, cell in of_records])
     ctypes.memmove(made["tx"].buffer_info()[0], bound.library.engine_order(bound.engine), 8 * count)
 
 
