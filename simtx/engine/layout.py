@@ -8,12 +8,10 @@ from typing import Any, Final
 TIMERS: Final = 8
 STEPS: Final = 64
 SHAPES: Final = 256
-STREAMS: Final = 1024
 NODES: Final = 32
 QUANTITIES: Final = 16
 OUTGOING: Final = 4
 IDS: Final = 8
-NEW_ID: Final = IDS
 CLIENT: Final = NODES - 1
 BROKER: Final = NODES - 2
 VOTES: Final = NODES - 3
@@ -223,7 +221,18 @@ class Transaction(c.Structure):
 
 _INT, _DOUBLE, _ENGINE = c.c_int, c.c_double, c.c_void_p
 
+SIZED: Final[dict[str, type[c.Structure]]] = {
+    "head": Head,
+    "transaction": Transaction,
+    "figures": Figures,
+    "generators": Generators,
+    "source": Source,
+    "provider": Provider,
+}
+"""Structures whose size C tells, by the name that it has for each."""
+
 SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    **{f"engine_{name}_size": (_INT, ()) for name in SIZED},
     "engine_new": (_ENGINE, (c.POINTER(Calls),)),
     "engine_free": (None, (_ENGINE,)),
     "engine_take_learned": (_ENGINE, (_ENGINE,)),
@@ -237,16 +246,12 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_start_samples": (None, (_ENGINE, _DOUBLE, c.c_int64)),
     "engine_samples": (c.c_void_p, (_ENGINE, c.POINTER(c.c_int64))),
     "engine_head": (c.POINTER(Head), (_ENGINE,)),
-    "engine_head_size": (_INT, ()),
     "engine_gauges": (c.POINTER(Gauge), (_ENGINE,)),
     "engine_transactions": (c.c_void_p, (_ENGINE,)),
-    "engine_transaction_size": (_INT, ()),
     "engine_order": (c.c_void_p, (_ENGINE,)),
     "engine_stream": (_INT, (_ENGINE, _INT, _DOUBLE)),
     "engine_generators": (None, (_ENGINE, c.POINTER(Generators))),
-    "engine_generators_size": (_INT, ()),
     "engine_draws": (None, (_ENGINE, _INT, c.POINTER(Source))),
-    "engine_source_size": (_INT, ()),
     "engine_try_source": (
         None,
         (c.POINTER(Generators), c.POINTER(Source), c.c_int64, c.c_int64, _INT, _INT, c.c_void_p),
@@ -268,7 +273,6 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT, _INT)),
     "engine_start_relay": (None, (_ENGINE, _INT, _INT, _INT, c.POINTER(c.c_int32))),
     "engine_provider": (None, (_ENGINE, _INT, c.POINTER(Provider))),
-    "engine_provider_size": (_INT, ()),
     "engine_set_provider": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE)),
     "engine_provider_count": (c.c_int64, (_ENGINE, _INT, _INT)),
     "engine_replica": (None, (_ENGINE, _INT, _INT)),
@@ -319,7 +323,6 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_host": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE)),
     "engine_process": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE)),
     "engine_process_busy": (_DOUBLE, (_ENGINE, _INT)),
-    "engine_figures_size": (_INT, ()),
     "engine_figures": (None, (_ENGINE, _INT, c.POINTER(Figures))),
     "engine_account": (None, (_ENGINE, _INT, _DOUBLE, _DOUBLE)),
     "engine_run": (_INT, (_ENGINE,)),
@@ -338,15 +341,8 @@ def bind(library: c.CDLL) -> c.CDLL:
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    sizes = (
-        (library.engine_head_size(), Head),
-        (library.engine_transaction_size(), Transaction),
-        (library.engine_figures_size(), Figures),
-        (library.engine_generators_size(), Generators),
-        (library.engine_source_size(), Source),
-        (library.engine_provider_size(), Provider),
-    )
-    for size, structure in sizes:
+    for name, structure in SIZED.items():
+        size = getattr(library, f"engine_{name}_size")()
         if size != c.sizeof(structure):
             raise AssertionError(f"{structure.__name__} has {c.sizeof(structure)} bytes in Python and {size} in C")
     return library

@@ -281,8 +281,9 @@ class Learner:
         except NotCompiled:  # two opaque values that are not one
             return False
 
-    def recover(self, node: int, records: tuple[int, ...]) -> int:
-        """The transition of a blank machine that recovers from these records."""
+    def recover(self, node: int, count: int, written: Any) -> int:
+        """The transition of a blank machine that recovers from the first records of an array, so many."""
+        records: tuple[int, ...] = tuple(written[:count])
         known = self._recoveries.get((node, records))
         if known is None:
             kept = list(self._records)

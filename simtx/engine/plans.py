@@ -16,12 +16,11 @@ import numpy.typing as npt
 from simtx.engine.layout import PAGE, SHAPES
 from simtx.engine.opaque import NotCompiled, OpaqueAmount, OpaqueKey
 from simtx.protocols import Operation, Plan, Step
-from simtx.scenario.distributions import Constant
-from simtx.workload.planner import MOST_RANKED, refused
+from simtx.scenario.distributions import Constant, Distribution
+from simtx.workload.planner import MOST_RANKED, cumulated_shares, refused
 
 if TYPE_CHECKING:
     from simtx.scenario import OperationSpec, Parameter, Scenario
-    from simtx.scenario.distributions import Distribution
     from simtx.workload.streams import Streams
 
 Floats = npt.NDArray[np.float64]
@@ -40,10 +39,7 @@ class _Keys:
         if parameter.popularity != "uniform":
             if self.population > MOST_RANKED:
                 raise NotCompiled("a parameter has too many values that differ in popularity")
-            weights = np.arange(1, self.population + 1, dtype=float) ** -parameter.exponent
-            cumulated: Floats = np.cumsum(weights / weights.sum())
-            cumulated[-1] = 1.0
-            self._cumulated = cumulated
+            self._cumulated = cumulated_shares(self.population, parameter.exponent)
 
     def page(self) -> Numbers:
         """The numbers of the next page of transactions."""

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simtx.protocols.derived.aggregate import State
+from simtx.metrics.censored import quantiles
+from simtx.protocols.derived.aggregate import Event, State
 from simtx.scenario.distributions import Exponential
 from simtx.workload.planner import key_draws
 
 if TYPE_CHECKING:
-    from simtx.protocols.derived.aggregate import Event
     from simtx.scenario import AggregateSpec
     from simtx.simulator.surroundings import Surroundings
 
@@ -212,7 +212,7 @@ class Aggregates:
     def figures(self) -> dict[str, float]:
         """Its metrics, at the end of the run; docs/metrics.md defines them."""
         latencies = np.array(self._latencies) * 1e3
-        p50, p99 = np.quantile(latencies, [0.5, 0.99]).tolist() if len(latencies) else (math.nan, math.nan)
+        p50, p99 = quantiles(latencies, (0.5, 0.99))
         streams = self._streams.values()
         found = {
             "commands": self._commands,

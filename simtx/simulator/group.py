@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from simtx.metrics.censored import quantiles
 from simtx.metrics.groups import GroupRecord, Rebalance
 from simtx.protocols.derived.group import Partition, assigned
 from simtx.scenario.infrastructure import pattern_of
@@ -409,7 +410,7 @@ class ConsumerGroup:
     def figures(self) -> dict[str, float]:
         """Its metrics, at the end of the run; docs/metrics.md defines them."""
         lags = np.array(self._lags) * 1e3
-        p50, p99 = np.quantile(lags, [0.5, 0.99]).tolist() if len(lags) else (math.nan, math.nan)
+        p50, p99 = quantiles(lags, (0.5, 0.99))
         found = {
             "events": sum(map(len, self._topic.logs)),
             "lag_p50_ms": p50,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 
 _NEAR: Final = 1e-7  # by what a value may be off and is not looked at
 _PACK: Final = struct.Struct("<d").pack
-
-
-class LastValues(Protocol):
-    """Questions about the last values at the end of a run."""
-
-    def residual(self, scenario: Scenario) -> float:
-        """As `simtx.metrics.drift.residual`."""
-
-    def bounds_violated(self, scenario: Scenario) -> list[str]:
-        """As `simtx.metrics.drift.bounds_violated`."""
-
-    def packed(self, node: str) -> bytes | memoryview:
-        """Of one store, in the order of their names: each key with its value; what a digest takes."""
 
 
 class KnownValues:
@@ -123,3 +110,7 @@ class CompiledValues:
             name = self._library.engine_key_name(self._engine, key).decode("utf-8", "surrogatepass")
             found[services[int(self._node[key])]][name] = float(numbers[key])
         return found
+
+
+LastValues: TypeAlias = KnownValues | CompiledValues
+"""What a run looks at of the last values when it is over."""

@@ -34,6 +34,7 @@ from simtx.protocols import (
     Request,
     Rollback,
     SetTimer,
+    Strategy,
     Suspect,
     Timer,
     Transact,
@@ -42,25 +43,21 @@ from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import unknown_effect
 from simtx.simulator.disk import Disk
-from simtx.simulator.environment import NORMAL
+from simtx.simulator.environment import NORMAL, Environment
 from simtx.simulator.network import Link
 from simtx.simulator.node_log import NodeLog
 from simtx.simulator.provider import Provider
 from simtx.simulator.running_machine import BUSY, IDLE, SUBMITTING, WAITING, RunningMachine
 from simtx.simulator.store import Store
-from simtx.simulator.timers import Token
+from simtx.simulator.timers import Timers, Token
 from simtx.simulator.work import REFUSE, Work
 from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
     from simtx.event_log.log import LogRecorder
-    from simtx.metrics.ledger import TransactionRecord
-    from simtx.protocols import Strategy
     from simtx.protocols.extras import Extras
     from simtx.protocols.subjects import Row
-    from simtx.simulator.environment import Environment
-    from simtx.simulator.timers import Timers
     from simtx.simulator.upgrades import Versions
 
 _FORGET = Forget()
@@ -76,14 +73,6 @@ _PLAYED_IN_RUN = (
     CancelTimer,
     Forget,
 )
-
-
-class Peer(Protocol):
-    """Another node, as far as this one knows it."""
-
-    @property
-    def receive(self) -> Callable[[Message], None]:
-        """Takes a message that arrives from the network."""
 
 
 class Connection(Protocol):
@@ -134,7 +123,7 @@ class Surroundings(Protocol):
     wake_on_commit: bool
 
     @property
-    def nodes(self) -> Mapping[str, Peer]:
+    def nodes(self) -> Mapping[str, Node]:
         """The nodes by name."""
 
     @property
@@ -347,18 +336,15 @@ class Node:
     def _notify(self, actor: RunningMachine, event: Event) -> None:
         if actor.phase:
             self._post(actor, event)
-        else:
-            self._play(actor, event)
+            return
+        actor.phase = BUSY
+        self._run(actor, actor.machine.handle(event) if self.plain else self._handled(actor, event))
 
     @staticmethod
     def _post(actor: RunningMachine, event: Event) -> None:
         if actor.mail is None:
             actor.mail = deque()
         actor.mail.append(event)
-
-    def _play(self, actor: RunningMachine, event: Event) -> None:
-        actor.phase = BUSY
-        self._run(actor, actor.machine.handle(event) if self.plain else self._handled(actor, event))
 
     def _handled(self, actor: RunningMachine, event: Event) -> list[Effect]:
         """Let a machine handle an event, and write it down."""
@@ -913,7 +899,7 @@ class Node:
         for machine in self.world.strategy.daemons(self.name):
             daemon = RunningMachine(machine, DAEMON, None)
             self.daemons.append(daemon)
-            self._play(daemon, Timer("start"))
+            self._notify(daemon, Timer("start"))
 
     def pause(self) -> None:
         """Stop handling anything, as a long garbage collection or a stopped process does."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from simtx.protocols import Message, OutboxRow, Prepare, Transact
 from simtx.protocols.operations import writes
@@ -87,12 +88,7 @@ class OutboxTable:
         if not self._sorted:
             self.rows = dict(sorted(self.rows.items()))
             self._sorted = True
-        rows = []
-        for row in self.rows.items():
-            rows.append(row)
-            if len(rows) == limit:
-                break
-        return tuple(rows)
+        return tuple(islice(self.rows.items(), limit))
 
     def read_below(self, limit: int, branches: Iterable[Work]) -> tuple[OutboxRow, ...]:
         """Up to `limit` visible rows of local transactions that began before all that are under way, in the order in which they began.

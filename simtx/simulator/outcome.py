@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from simtx.metrics import asking, drift, providers
 from simtx.metrics.guarantees import PROPERTIES
 from simtx.metrics.rundata import RunData
-from simtx.simulator.counted import stations
 from simtx.simulator.last_values import LastValues
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def outcome(loop: RunLoop) -> RunData:
             else float("nan")
             for name, busy in world.window.after.busy.items()
         },
-        stations=stations(world.clients.asked, world.strategy.hub, world.window.before, world.window.after, window),
+        stations=world.window.stations(world.clients.asked, world.strategy.hub, window),
         timeline=world.sampler.timeline,
         struck=world.struck,
         services=list(world.scenario.services),

@@ -16,7 +16,7 @@ from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
 from simtx.protocols.extras import extras, own_nodes, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
-from simtx.scenario.distributions import Constant
+from simtx.scenario.distributions import Constant, Distribution
 from simtx.simulator.aggregates import Aggregates
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
@@ -49,7 +49,6 @@ from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
     from simtx.scenario import DerivedSpec, GroupSpec, LogSpec, Scenario
-    from simtx.scenario.distributions import Distribution
     from simtx.scenario.infrastructure import LinkSpec
 
 

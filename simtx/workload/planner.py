@@ -279,9 +279,7 @@ def parameter_draws(name: str, parameter: Parameter, streams: Streams, component
             f"{population:,} is more than the {MOST_RANKED:,} values that may differ in popularity; popularity = 'uniform' takes any number",
             f"transaction.parameters.{name}.population",
         )
-    weights = np.arange(1, population + 1, dtype=float) ** -parameter.exponent
-    cumulated = np.cumsum(weights / weights.sum())
-    cumulated[-1] = 1.0
+    cumulated = cumulated_shares(population, parameter.exponent)
 
     def blocks() -> Iterator[str]:
         while True:
@@ -289,6 +287,14 @@ def parameter_draws(name: str, parameter: Parameter, streams: Streams, component
                 yield names[rank]
 
     return blocks().__next__
+
+
+def cumulated_shares(population: int, exponent: float) -> NDArray[np.float64]:
+    """For each value of a key parameter, the most popular one first, the share of the draws that are for it or for one before it."""
+    weights = np.arange(1, population + 1, dtype=float) ** -exponent
+    cumulated: NDArray[np.float64] = np.cumsum(weights / weights.sum())
+    cumulated[-1] = 1.0
+    return cumulated
 
 
 def key_draws(

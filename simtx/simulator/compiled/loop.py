@@ -78,19 +78,19 @@ class CompiledLoop(RunLoop):
         self._signals = HeldSignals()
         fills: list[Any] = []
         self._calls = layout.Calls(
-            layout.LEARN(self._answering(self._learn)),
-            layout.LEARN(self._answering(self._duplicate)),
+            layout.LEARN(self._asking("learn")),
+            layout.LEARN(self._asking("duplicate")),
             layout.FILL(self._filling(fills)),
             layout.PLAN(self._answering(self._plan)),
             layout.ARRIVALS(self._answering(self._more_arrivals)),
             layout.ENDED(self._answering(self._ended)),
             layout.LEARN(self._answering(self._link)),
-            layout.LEARN(self._answering(self._delivery)),
-            layout.LEARN(self._answering(self._courier)),
-            layout.RECOVER(self._answering(self._recover)),
-            layout.REPLAY(self._answering(self._replay)),
+            layout.LEARN(self._asking("delivery")),
+            layout.LEARN(self._asking("courier")),
+            layout.RECOVER(self._asking("recover")),
+            layout.REPLAY(self._asking("replay")),
             layout.AIMED(self._answering(self._strike)),
-            layout.LEARN(self._answering(self._vote)),
+            layout.LEARN(self._asking("vote")),
         )
         engine = library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -198,26 +198,9 @@ class CompiledLoop(RunLoop):
 
         return answer
 
-    def _learn(self, state: int, event: int) -> int:
-        return self._learner.learn(state, event)
-
-    def _duplicate(self, template: int, value: int) -> int:
-        return self._learner.duplicate(template, value)
-
-    def _recover(self, node: int, count: int, records: Any) -> int:
-        return self._learner.recover(node, tuple(records[:count]))
-
-    def _replay(self, tx: int, transition: int, state: int, event: int) -> int:
-        return self._learner.replay(tx, transition, state, event)
-
-    def _courier(self, node: int, message: int) -> int:
-        return self._learner.courier(node, message)
-
-    def _vote(self, request: int, vote: int) -> int:
-        return self._learner.vote(request, vote)
-
-    def _delivery(self, message: int, which: int) -> int:
-        return self._learner.delivery(message, which)
+    def _asking(self, name: str) -> Callable[..., int]:
+        """A method of the learner as C calls it; it is looked up then, as the learner comes when there is an engine."""
+        return self._answering(lambda *arguments: getattr(self._learner, name)(*arguments))  # noqa: PLW0108
 
     def _filling(self, fills: list[Any]) -> Callable[[int, int, int, int, int, int], int]:
         """The function that gives C random numbers, as it calls it: `_answering` in one piece, as no other is called so often."""

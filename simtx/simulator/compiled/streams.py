@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from simtx.engine import NotCompiled
 from simtx.engine.generators import as_source
 from simtx.engine.plans import pointer
-from simtx.scenario.distributions import Constant, Empirical
+from simtx.scenario.distributions import Constant, Distribution, Empirical
 from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresholds
 from simtx.simulator.compiled.binding import Binding
 from simtx.workload.by_transaction import recipe, uniform_numbers
 from simtx.workload.streams import Sampled
-
-if TYPE_CHECKING:
-    from simtx.scenario.distributions import Distribution
 
 _MOST_CELLS: Final = 10_000  # values of a distribution that follows the common factor
 
