@@ -258,7 +258,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     ),
     "engine_together": (
         None,
-        (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, c.c_void_p, c.c_void_p, _INT),
+        (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, c.c_void_p, c.c_void_p, _INT, _DOUBLE, _DOUBLE),
     ),
     "engine_bounds": (_INT, (_ENGINE, c.POINTER(_DOUBLE), _INT)),
     "engine_node": (None, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _DOUBLE)),

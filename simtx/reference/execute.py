@@ -270,6 +270,8 @@ class Session:
         for node in self.scenario.services:
             changes[node], values[node], left[node] = self._stored[node]
         rows = entries(self.folder.logs())
+        if short := schedule.used_up(self.scenario, rows, origin):
+            notes = [*notes, short]
         return gather(
             self.scenario,
             self.strategy,

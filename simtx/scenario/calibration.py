@@ -163,6 +163,10 @@ class Calibration:
             lines += ["", "[common_mode] # rank correlation of what happens at the same time, and how long it lasts"]
             lines += [f"links = {common.links:.3g}", f"writes = {common.writes:.3g}"]
             lines.append(f"memory = {_text(duration_text(common.memory))}")
+            lines.append(
+                f"shared_flush = {common.shared_flush:.3g} # of forced writes that begin within the time below"
+            )
+            lines.append(f"shared_flush_within = {_text(duration_text(common.shared_flush_within))}")
         if self.processor is not None:
             lines += ["", "[processor] # processor time of a process"]
             lines += [
@@ -383,11 +387,12 @@ def _common_mode(raw: Mapping[str, Any], where: str) -> CommonMode | None:
     if not table:
         return None
     try:
-        links, writes = probability(table.get("links", 0.0)), probability(table.get("writes", 0.0))
+        links, writes, shared = (probability(table.get(name, 0.0)) for name in ("links", "writes", "shared_flush"))
         memory = duration(table.get("memory"), unit_needed=False, zero=False)
+        within = duration(table.get("shared_flush_within", "400us"), unit_needed=False, zero=False)
     except ValueError as error:
         raise ScenarioError(f"'common_mode': {error}", where) from None
-    return CommonMode(links, writes, memory)
+    return CommonMode(links, writes, memory, shared, within)
 
 
 def _processor(raw: Mapping[str, Any], where: str) -> ProcessorTimes | None:

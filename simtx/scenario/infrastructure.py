@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Final, Literal, TypeAlias
 
 from simtx.protocols.derived.aggregate import AggregateRule
@@ -430,8 +430,13 @@ class CommonMode:
         links: Rank correlation of two latencies of messages drawn at the same time, 0 to 1; the broker's acknowledgement is one.
         writes: Likewise, of two forced writes.
         memory: Time after which e times less of the correlation is left.
+        shared_flush: Probability that a forced write ends together with that of another node which began just before, as one commit of a file
+            system's journal makes both durable.
+        shared_flush_within: How long before at most.
     """
 
     links: float
     writes: float
     memory: float
+    shared_flush: float = field(default=0.0, metadata={"later": True})
+    shared_flush_within: float = field(default=0.0004, metadata={"later": True})

@@ -539,6 +539,8 @@ class CommonModeFile(Table):
     links: Chance = 0.0
     writes: Chance = 0.0
     memory: Period = 0.2
+    shared_flush: Chance = 0.0
+    shared_flush_within: Period = 0.0004
 
 
 class HostFile(Table):

@@ -268,6 +268,9 @@ def _common_mode(scenario: Scenario) -> list[tuple[str, str]]:
     if common is None:
         return []
     shown = f"rank correlation {common.links:g} of links, {common.writes:g} of forced writes, memory {duration_text(common.memory)}"
+    if common.shared_flush:
+        within = duration_text(common.shared_flush_within)
+        shown += f"; {100 * common.shared_flush:.3g} % of forced writes that begin within {within} end together"
     return [("common mode", shown)]
 
 

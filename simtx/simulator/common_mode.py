@@ -51,14 +51,20 @@ class CommonFactor:
         own: Random numbers by transaction.
     """
 
-    __slots__ = ("_env", "_own", "_pieces", "_step", "_streams")
+    __slots__ = ("_begun", "_ends", "_env", "_own", "_pieces", "_spec", "_step", "_streams", "_writer")
 
     def __init__(self, env: Environment, spec: CommonMode, streams: Streams, own: TransactionStreams) -> None:
         self._env = env
         self._streams = streams
         self._own = own
+        self._spec = spec
         self._step = spec.memory / _STEPS
         self._pieces: dict[int, list[float]] = {}
+        self._writer, self._begun, self._ends = (
+            "",
+            -math.inf,
+            0.0,
+        )  # of the last forced write: whose, since when, until when
 
     def factor(self) -> float:
         """The common factor now."""
@@ -86,9 +92,11 @@ class CommonFactor:
         values: list[float] = made.tolist()
         return values
 
-    def draws(self, distribution: Distribution, correlation: float, component: str, purpose: str) -> Draw:
-        """As `TransactionStreams.draws`, with this rank correlation (0 to 1) between draws at the same time."""
-        if correlation == 0 or isinstance(distribution, Constant):
+    def draws(self, distribution: Distribution, component: str, purpose: str) -> Draw:
+        """As `TransactionStreams.draws`, for a latency of a link or of a disk (purpose ``forced-write``)."""
+        writes = purpose == "forced-write"
+        correlation, shared = (self._spec.writes, self._spec.shared_flush) if writes else (self._spec.links, 0.0)
+        if (correlation == 0 and shared == 0) or isinstance(distribution, Constant):
             return self._own.draws(distribution, component, purpose)
         share, rest = shares(correlation)
         own, factor = self._own.draws(NORMAL, component, purpose), self.factor
@@ -96,20 +104,36 @@ class CommonFactor:
         cells, last = len(table), len(table) - 1
         exact = not isinstance(distribution, Empirical)
 
-        def draw(tx: int) -> float:
-            u = level(share * factor() + rest * own(tx))
+        def at(normal: float) -> float:
+            u = level(share * factor() + rest * normal)
             cell = int(u * cells)
             if cell >= last:  # the tail has no end that a table could hold
                 return distribution.quantile(u) if exact else table[last]
             return table[cell]
 
-        return draw
+        if shared == 0:
+            return lambda tx: at(own(tx))
+        env, within = self._env, self._spec.shared_flush_within
+
+        def write(tx: int) -> float:
+            normal, now = own(tx), env.now
+            beside = self._writer != component and now - self._begun <= within and self._ends >= now
+            took = self._ends - now if beside and digits(normal) < shared else at(normal)
+            self._writer, self._begun, self._ends = component, now, now + took
+            return took
+
+        return write
 
 
 def shares(correlation: float) -> tuple[float, float]:
     """Weights of the common factor and a draw's own normal variate in draws with this rank correlation."""
     pearson = 2 * math.sin(math.pi * correlation / 6)
     return math.sqrt(pearson), math.sqrt(max(1.0 - pearson, 0.0))
+
+
+def digits(normal: float) -> float:
+    """A second random number from the same draw, uniform from 0 to 1: the digits of a normal value behind the sixth are independent of those before."""
+    return math.fabs(normal) * 2**20 % 1.0
 
 
 def level(normal: float) -> float:

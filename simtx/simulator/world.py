@@ -226,11 +226,9 @@ class World:
 
     def latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
         """Draws of a link's or a disk's latency, with what all nodes have in common."""
-        common = self.scenario.common_mode
-        if common is None or self.common is None:
+        if self.common is None:
             return self.by_transaction.draws(distribution, component, purpose)
-        correlation = common.writes if purpose == "forced-write" else common.links
-        return self.common.draws(distribution, correlation, component, purpose)
+        return self.common.draws(distribution, component, purpose)
 
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another; links are made when they are first needed, each with streams of its own."""

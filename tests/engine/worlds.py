@@ -205,7 +205,22 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
                 **pick.choice([{}, {}, {"breaker": {"threshold": pick.choice([1, 3]), "cooldown": 0.1}}]),
             },
             "clients": clients,
-            **pick.choice([{}, {}, {}, {"common_mode": {"links": 0.7, "writes": 0.4, "memory": 0.05}}]),
+            **pick.choice(
+                [
+                    {},
+                    {},
+                    {},
+                    {
+                        "common_mode": {
+                            "links": 0.7,
+                            "writes": 0.4,
+                            "memory": 0.05,
+                            "shared_flush": 0.5,
+                            "shared_flush_within": 0.02,
+                        }
+                    },
+                ]
+            ),
             "faults": [some_fault(pick, names) for _ in range(pick.choice([0, 0, 1, 3]))],
             "run": run,
         },

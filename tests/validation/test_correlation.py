@@ -52,6 +52,29 @@ def test_what_was_put_in_is_found(correlation: float, memory: float) -> None:
     assert found.memory == pytest.approx(memory, rel=0.3)
 
 
+def sharing(share: float, within: float, n: int = 1500) -> dict[str, list[Leg]]:
+    """Pairs of commits of two nodes that begin up to a millisecond apart; a share of those within some time ends together, the others by themselves."""
+    rng = np.random.default_rng(6)
+    found = []
+    for number in range(n):
+        apart = 0.001 * rng.random()
+        first, second = 0.005 * np.exp(0.5 * rng.standard_normal(2))
+        if apart <= within and rng.random() < share:
+            second = first - apart + 0.00005 * rng.random()
+        found += [Leg(float(number), "a", first), Leg(number + apart, "b", second)]
+    return {"second-phase": found}
+
+
+def test_flushes_that_are_shared_are_found_by_their_ends() -> None:
+    found = common_mode([sharing(0.6, 0.0004)])
+    assert found is not None
+    assert found.shared_flush == pytest.approx(0.6, abs=0.08)
+    assert found.shared_flush_within == pytest.approx(0.0004, abs=0.00006)
+    assert found.writes < 0.15  # what ends together counts for that, and not for the correlation
+    independent = common_mode([sharing(0.0, 0.0004)])
+    assert independent is None or independent.shared_flush < 0.05
+
+
 def test_what_is_independent_or_rare_has_no_correlation() -> None:
     independent = common_mode([made(0.0, 0.1)])
     assert independent is None or independent.writes < 0.05
@@ -100,7 +123,7 @@ def test_legs_under_way_while_the_machine_stood_still_are_left_out() -> None:
 
 
 def test_a_calibration_keeps_it_in_its_file_and_gives_it_to_a_scenario() -> None:
-    common = CommonMode(0.25, 0.5, 0.08)
+    common = CommonMode(0.25, 0.5, 0.08, 0.55, 0.0005)
     calibration = Calibration("c", "2026-11-23", {}, {}, {"forced": Block(1, (0.001,))}, common_mode=common)
     read = Calibration.parse(calibration.toml(), "c.toml")
     assert read == calibration

@@ -17,6 +17,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
   E->row_room = 8;
   E->samples.due = INFINITY; /* until they begin */
   E->factor_piece = -1;
+  E->writer = -1;
   E->parcel = slab(E, FEW * sizeof(Parcel *));
   E->buckets = FEW;
   E->seen_at = slab(E, BUCKETS * sizeof(Seen *));
@@ -100,7 +101,8 @@ EXPORT void engine_try_source(const Generators *generators, const Source *source
 }
 
 /* This stream follows the common factor: of its own it draws from the stream `own`, of normals. */
-EXPORT void engine_together(Engine *E, int stream, int own, double share, double rest, int cells, const double *quantile, const double *threshold, int exact) {
+EXPORT void engine_together(Engine *E, int stream, int own, double share, double rest, int cells, const double *quantile, const double *threshold, int exact,
+                            double shared_flush, double within) {
   GUARD(E, )
   Stream *S = &E->stream[stream];
   S->quantile = slab(E, (size_t)cells * sizeof(double));
@@ -112,6 +114,8 @@ EXPORT void engine_together(Engine *E, int stream, int own, double share, double
   S->exact = exact;
   S->share = share;
   S->rest_share = rest;
+  S->shared_flush = shared_flush;
+  S->within = within;
 }
 
 EXPORT int engine_bounds(Engine *E, const double *bounds, int count) {

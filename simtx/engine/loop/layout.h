@@ -82,6 +82,7 @@ typedef struct {
   int constant; double value; Front *front; Rest *rest;
   int32_t cells, own, exact; /* cells: 0, unless it follows the common factor: simtx.simulator.common_mode */
   double share, rest_share, *quantile, *threshold;
+  double shared_flush, within; /* of forced writes: what probability to end with another node's, if that began so shortly before */
   Source source;
 } Stream;
 typedef struct Counts { int64_t tx, base; int32_t at, room; struct Counts *next; uint16_t *taken; } Counts; /* taken: of how many streams there is room for */
@@ -493,6 +494,8 @@ struct Engine {
   double arrival[AHEAD * PAGE];
   double factor[PAGE]; /* a piece of the common factor */
   int64_t factor_piece;
+  int32_t writer; /* of the last forced write that may share its flush: its stream, since when, until when */
+  double write_begun, write_ends;
   int32_t arrival_at, arrival_count;
   uint32_t seen;
 };

@@ -31,6 +31,7 @@ from simtx.reference.run_folder.record import replace_file
 from simtx.reference.run_folder.strategy_record import described
 from simtx.reference.stores.base import StoreFailed
 from simtx.workload import Streams
+from simtx.workload.faults import fault_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +141,7 @@ class Launcher:
         self._upgrades: list[asyncio.Task[None]] = []
         self._over = False  # whether all transactions have arrived
         self._watching: asyncio.Task[None] | None = None
-        self.notes = left_out(scenario, self.derived, resumed=bool(options.resumed))
+        self.notes = left_out(scenario, strategy, self.derived, resumed=bool(options.resumed))
         self._falls = 0  # of servers
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
@@ -633,7 +634,7 @@ def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
     }
 
 
-def left_out(scenario: Scenario, derived: Mapping[str, DerivedSpec], *, resumed: bool) -> list[str]:
+def left_out(scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool) -> list[str]:
     """What the scenario has beside its transactions and a real run does not play, in words."""
     notes = []
     if scenario.derived and not derived and not resumed:
@@ -642,4 +643,10 @@ def left_out(scenario: Scenario, derived: Mapping[str, DerivedSpec], *, resumed:
         notes.append("consumer groups are simulated and not executed: this run is without those of the scenario")
     if scenario.aggregates and not resumed:
         notes.append("aggregates are simulated and not executed: this run is without those of the scenario")
+    if strategy.uses_broker and any(
+        BROKER in ends for planned in fault_plan(scenario, strategy) for ends in planned.links
+    ):
+        notes.append(
+            "no proxy stands before the broker: faults of links hit those between nodes, and none of those to the broker"
+        )
     return notes

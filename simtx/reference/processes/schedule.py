@@ -7,8 +7,9 @@ Demands of compensations come from the same distributions, but by transaction, w
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Arrived
@@ -23,24 +24,27 @@ if TYPE_CHECKING:
 MAXIMUM: Final = 200_000
 """Transactions of one real run; more would not fit into the memory of a process at once."""
 
-_FASTEST: Final = 1e-3  # seconds: no user of a real run gets an answer sooner
+_FASTEST: Final = 1e-3  # seconds: no user of a real run gets an answer sooner, and no process takes requests faster
 
 
 def _most(scenario: Scenario) -> int:
-    """Transactions that the users of a closed workload can ask for at most, with a margin: what users and workers can do."""
+    """Transactions that the users of a closed workload can ask for at most, with a margin.
+
+    Every transaction has to pass the services that come first. Later ones may be slower: where the answer comes early, users do not wait for them.
+    """
     workload, duration = scenario.workload, scenario.run.duration or 0.0
-    work = dict.fromkeys(scenario.services, 0.0)
-    for step in scenario.transaction.steps:
-        work[step.service] += scenario.service_time(step).mean()
-    rates = [scenario.services[name].workers / seconds for name, seconds in work.items() if seconds > 0]
     think = workload.think_time.mean() if workload.think_time is not None else 0.0
-    rates.append(workload.users / max(think, _FASTEST))
+    rates = [1 / _FASTEST, workload.users / max(think, _FASTEST)]
+    for step in scenario.transaction.steps:
+        seconds = scenario.service_time(step).mean()
+        if not step.after and seconds > 0:
+            rates.append(scenario.services[step.service].workers / seconds)
     return round(2 * duration * min(rates)) + 10 * workload.users
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All transactions of a run.
+    """All transactions of a run, or, of users who ask for one after the other until its time is over, as many as they are likely to ask for.
 
     Attributes:
         times: Arrival times in seconds, ascending; empty for a closed workload.
@@ -55,6 +59,25 @@ class Schedule:
     demands: list[list[float]]
     undo: list[list[float]]
     think: list[float]
+
+    def used_up(self, scenario: Scenario, rows: Iterable[Sequence[Any]], origin: float) -> str | None:
+        """What the reader of a run has to know if its users have asked for all transactions that were drawn before its time was over.
+
+        Args:
+            scenario: What was played.
+            rows: All log entries.
+            origin: The run's zero, on the clock of the entries.
+        """
+        duration = scenario.run.duration
+        if not self.think or duration is None:
+            return None
+        arrived = [row[1] for row in rows if row[2] == "arrive"]
+        if len(arrived) < len(self.plans):
+            return None
+        return (
+            f"users asked for all {len(arrived):,} transactions that were drawn beforehand by {max(arrived) - origin:.3g} s of {duration:g} s: "
+            "what is counted per second of the run is too low; set run.transactions"
+        )
 
     @staticmethod
     def draw(scenario: Scenario, seed: int) -> Schedule:

@@ -55,7 +55,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum",
     "Trigger": "transaction effect when occurrence",
     "OperationSpec": "key kind amount parameter low high",
-    "CommonMode": "links writes memory",
+    "CommonMode": "links writes memory shared_flush shared_flush_within",
     "Parameter": "population popularity exponent prefix values integer",
 }
 """Fields that the loop knows: a scenario with another one is interpreted until somebody has looked."""

@@ -54,8 +54,9 @@ class StreamNumbers:
         common, factor = self._bound.world.scenario.common_mode, self._bound.world.common
         if common is None or factor is None:
             return self.stream(distribution, component, purpose)
-        correlation = common.writes if purpose == "forced-write" else common.links
-        if correlation == 0 or isinstance(distribution, Constant):
+        writes = purpose == "forced-write"
+        correlation, shared = (common.writes, common.shared_flush) if writes else (common.links, 0.0)
+        if (correlation == 0 and shared == 0) or isinstance(distribution, Constant):
             return self.stream(distribution, component, purpose)
         own = self.stream(NORMAL, component, purpose)
         number = self.stream(uniform_numbers(), component, purpose)
@@ -74,6 +75,8 @@ class StreamNumbers:
             pointer(table),
             pointer(places),
             int(exact),
+            shared,
+            common.shared_flush_within,
         )
         self._bound.head.factor_step = factor.step
         return number

@@ -1,0 +1,50 @@
+"""The transactions of a real run that are drawn before it begins."""
+
+from __future__ import annotations
+
+from simtx.reference.processes.schedule import Schedule
+from simtx.scenario import Scenario, from_dict
+
+
+def closed(first: float, second: float, *, users: int = 10, duration: float | None = 6.0) -> Scenario:
+    """Users who never think, and a chain of two services whose steps take so many seconds; one worker each."""
+    steps = [
+        {"name": f"step{i}", "service": f"s{i}", "operations": [{"key": f"k{i}", "amount": 1}], "kind": "retriable"}
+        for i in range(2)
+    ]
+    return from_dict(
+        {
+            "services": {f"s{i}": {"workers": 1, "service_time": work} for i, work in enumerate((first, second))},
+            "transaction": {"name": "chain", "steps": steps},
+            "workload": {"kind": "closed", "users": users, "think_time": 0.0},
+            "run": {"duration": duration} if duration is not None else {"transactions": 30},
+        },
+        name="closed",
+    )
+
+
+def test_users_whose_answer_comes_early_do_not_wait_for_slow_services_behind() -> None:
+    """Under an outbox, one worker for 10 ms answers 100 transactions a second, however slow the second service is."""
+    assert len(Schedule.draw(closed(0.01, 0.5), 1).plans) >= 100 * 6
+
+
+def test_a_slow_first_service_and_few_users_need_few_transactions() -> None:
+    assert len(Schedule.draw(closed(0.5, 0.01), 1).plans) < 200
+    assert len(Schedule.draw(closed(0.0001, 0.01, users=2), 1).plans) <= 2 * 6 * 1000 + 20
+
+
+def test_who_reads_a_run_is_told_when_its_transactions_were_used_up() -> None:
+    scenario = closed(0.01, 0.01)
+    schedule = Schedule.draw(scenario, 1)
+    rows = [[number, 100.0 + 0.004 * number, "arrive"] for number in range(len(schedule.plans))]
+    told = schedule.used_up(scenario, rows, 100.0)
+    assert told is not None
+    assert f"all {len(rows):,} transactions" in told
+    assert "of 6 s" in told
+    assert schedule.used_up(scenario, rows[:-1], 100.0) is None
+
+
+def test_a_run_that_is_to_end_with_its_last_transaction_has_used_up_nothing() -> None:
+    scenario = closed(0.01, 0.01, duration=None)
+    schedule = Schedule.draw(scenario, 1)
+    assert schedule.used_up(scenario, [[0, 0.0, "arrive"]] * 30, 0.0) is None
