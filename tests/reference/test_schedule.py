@@ -9,7 +9,12 @@ from simtx.scenario import Scenario, from_dict
 def closed(first: float, second: float, *, users: int = 10, duration: float | None = 6.0) -> Scenario:
     """Users who never think, and a chain of two services whose steps take so many seconds; one worker each."""
     steps = [
-        {"name": f"step{i}", "service": f"s{i}", "operations": [{"key": f"k{i}", "amount": 1}], "kind": "retriable"}
+        {
+            "name": f"step{i}",
+            "service": f"s{i}",
+            "operations": [{"key": f"k{i}", "amount": 1}],
+            "compensation": [{"key": f"k{i}", "amount": -1}],
+        }
         for i in range(2)
     ]
     return from_dict(
