@@ -30,7 +30,8 @@ no cycle, so the steps at its ends report first, and each step waits for those b
 Costs, without faults, of N steps and E edges. All commit: E events; N forced writes, and E - (N - 1) more, one for each report at a join but the last. On a chain these are the
 outbox's: N - 1 events, N forced writes; refused at step k (from 1) 2k - 2 and 2k - 1. On a diamond (a first step, w branches, a join), refused at the join: 4w events, 4w + 1 forced writes. There, if
 K < w branches refuse and the others are done by then: 6w - 1 - 2K events, 5w + 2 - 3K forced writes; if all refuse: 3w - 1 and 2w + 1. The monitor takes one event
-more for each step that is done, refused, undone or fenced, and two forced writes of its own log for each saga that is not over with its first step.
+more for each step that is done, refused, undone or fenced, and two forced writes of its own log for each saga that is not over with its first step: its start and its end. Several steps that nothing
+comes after are as many ends.
 
 Invariants: those of `simtx.protocols.choreographed_service`.
 

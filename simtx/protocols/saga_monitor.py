@@ -8,7 +8,7 @@ It belongs to no saga and changes none: services do not wait for it, and its los
 - Nothing reported for `patience` seconds means stuck: it says so, with the steps that are done, undone, and waited for. A report that comes afterwards takes that back.
 - After ten times that, it gives a saga up: it has said what it has to say, and its memory is bounded.
 
-It forces what it has to know: that a saga has begun, and that it is over, before it acknowledges the report. So it watches every saga that was reported, from its start to its end, through crashes of its own, and
+It forces what it has to know before it acknowledges the report: that a saga has begun, and each part of its end. So it watches every saga that was reported, from its start to its end, through crashes of its own, and
 says nothing of one that is over. What lies in between is lazy: after a crash it may say less of where a saga stands. Of one whose start it does not know it says nothing.
 
 Known weakness: a copy of the first report that comes when the saga is over looks like a new saga, and is called stuck, once. What is slow is called stuck as well: `patience` has to be
@@ -116,9 +116,11 @@ class SagaMonitor(Machine):
             return [CancelTimer(timer), end, Acknowledge(delivery.id), Forget()]
         slow: list[Effect] = [CancelTimer("silence")] if self.state == "stuck" else []
         self.state = "watching"
+        # Nobody reports again that an end is done: were it lost in a crash, the saga would seem to wait for it for ever.
+        ends = delivery.kind == "saga-done" and event.step in graph_of(event.plan.steps).ends
         return [
             *slow,
-            self._record(delivery.kind, event),
+            self._record(delivery.kind, event, forced=ends),
             SetTimer("patience", self.patience),
             Acknowledge(delivery.id),
         ]
@@ -145,8 +147,8 @@ class SagaMonitor(Machine):
 
     def _note(self, kind: str, step: int, plan: Plan) -> None:
         self.plan = plan
-        if kind == "saga-done":
-            self.done = tuple(sorted({*self.done, step}))
+        if kind == "saga-done":  # then so is everything before it, of which no report may have come, or been kept
+            self.done = tuple(sorted({*self.done, step, *graph_of(plan.steps).ancestors[step]}))
         else:
             self.undone = tuple(sorted({*self.undone, step}))
 

@@ -385,10 +385,9 @@ def test_a_compensation_that_is_refused_is_parked_and_the_monitor_says_where_the
 # --- the monitor ------------------------------------------------------------------------------------------------------------------
 
 
-def report(kind: str, step: int) -> Delivery:
-    return Delivery(
-        Message(kind, 1, "x", "monitor", BranchEvent(step, step, -1, True, (1, step, "action"), diamond())), step
-    )
+def report(kind: str, step: int, plan: Plan | None = None) -> Delivery:
+    body = BranchEvent(step, step, -1, True, (1, step, "action"), plan or diamond())
+    return Delivery(Message(kind, 1, "x", "monitor", body), step)
 
 
 def test_the_monitor_watches_from_the_first_step_to_the_end() -> None:
@@ -431,6 +430,31 @@ def test_a_monitor_that_comes_back_goes_on_with_what_its_log_has_kept() -> None:
     assert machine.done == (0, 1)
     over = SagaMonitor("monitor", 1, 5.0)
     assert over.recover([*records, ("seen", "saga-undone", 0, diamond())]) == [Forget()]
+
+
+def two_ends() -> Plan:
+    """A step, the pivot, and two steps behind it that nothing comes after."""
+    kinds = ("compensatable", "pivot", "retriable", "retriable")
+    plan = graph((), (0,), (1,), (1,))
+    return Plan(1, tuple(replace(step, kind=kind) for step, kind in zip(plan.steps, kinds, strict=True)))  # type: ignore[arg-type]
+
+
+def test_a_crash_of_the_monitor_between_two_ends_makes_no_saga_stuck_that_is_over() -> None:
+    chosen = Choreography(monitor=True, patience=0.2)
+    calm = World(chosen, two_ends()).run()
+    assert calm.forced["monitor"] == 3, "its start and both ends"
+    for point in range(calm.points):
+        world = World(chosen, two_ends()).run(crashes=[point])
+        assert_sound(world)
+        assert not [alert for name, _, alert in world.alerts if name == "monitor"], point
+
+
+def test_what_was_done_before_a_step_that_is_done_is_not_waited_for() -> None:
+    machine = SagaMonitor("monitor", 1, 5.0)
+    machine.recover([("seen", "saga-done", 0, two_ends())])  # the report of the pivot was lost with a crash
+    machine.handle(report("saga-done", 2, two_ends()))
+    (said, _) = machine.handle(Timer("patience"))
+    assert said == Alert("saga 1 is stuck: no report for 5 s; done: step 0, step 1, step 2; waits for: step 3")
 
 
 @pytest.mark.parametrize("refused", [(), (1,)], ids=str)
