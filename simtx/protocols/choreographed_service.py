@@ -317,7 +317,8 @@ class ChoreographedService(OutboxService):
             return self._count() if self.task == "count" else self._fence()
         if self.origin == FROM_CLIENT and self.attempt >= self.policies.attempts:
             self.state = "acting"
-            return [Transact("give-up", (), (self.tx, 0, "action"), Branch("refused", self._back()))]
+            key = (self.tx, 0, "action")
+            return [Transact("give-up", (), key, Branch("refused", self._back()), serial_outbox=self.serial)]
         return super().again(timer)
 
     def _park(self, reason: str) -> list[Effect]:

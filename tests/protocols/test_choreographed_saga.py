@@ -337,6 +337,25 @@ def test_a_row_that_cannot_be_written_is_tried_again_and_never_parked(tag: str) 
     assert alerts == 1
 
 
+def test_every_row_of_the_outbox_is_written_under_its_lock_if_the_relay_counts_on_that() -> None:
+    """Of a request that is given up, too: the monitor is told of it."""
+    locked: set[str] = set()
+    never = (1, 0, "action")
+
+    def fails(_: str, effect: Any) -> bool:
+        if isinstance(effect, Transact) and effect.outbox_rows():
+            assert effect.serial_outbox, effect
+            locked.add(effect.tag)
+        return isinstance(effect, Transact) and effect.tag == "action" and effect.key == never
+
+    chosen = Choreography(reader="lock", monitor=True, policies=Policies(attempts=2))
+    assert_sound(World(chosen, diamond(), fail=fails).run())
+    never = (0, 0, "")
+    for refused in (1, 3):
+        assert_sound(World(chosen, diamond(refused={refused}), fail=fails).run())
+    assert locked == {"action", "give-up", "count", "fence", "compensation"}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
