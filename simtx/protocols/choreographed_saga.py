@@ -36,7 +36,8 @@ comes after are as many ends.
 Invariants: those of `simtx.protocols.choreographed_service`.
 
 Known weakness: not isolated, like every saga. The client learns only that the request is accepted. A relay publishes the events of one transaction one after the other, so that branches begin
-a round trip to the broker apart; and a join gets its reports one after the other, each after the row of the one before. Rows have to be kept longer than the longest redelivery. An operator who resolves a parked step has to see to its neighbours as well.
+a round trip to the broker apart; and a join gets its reports one after the other, each after the row of the one before. Rows are what a saga
+remembers: they have to be kept until it is over, and longer than the longest redelivery after that. An operator who resolves a parked step has to see to its neighbours as well.
 
 Sources: Garcia-Molina and Salem, "Sagas", SIGMOD 1987; Richardson, "Microservices Patterns", 2018, sections 3.3 and 4.2 (choreography); Hohpe and Woolf, "Enterprise Integration Patterns", 2003
 (aggregator); Ruecker, "Practical Process Automation", 2021 (monitoring of choreographies). The rules of withdrawals and fences are ours.

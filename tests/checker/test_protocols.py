@@ -123,6 +123,10 @@ HOLDS: list[Any] = [
     ),
     pytest.param(("choreography", {"participants": 3, "parallel": True}), marks=pytest.mark.heavy),
     ("choreography:monitor=true", {"duplicates": 0, "timeouts": 0}),
+    # Whoever recognises requests changes nothing when one comes again.
+    ("outbox", {"repeats": 1}),
+    ("choreography", {"repeats": 1}),
+    ("choreography", {"participants": 3, "parallel": True, "repeats": 1, "duplicates": 0, "timeouts": 0}),
     (Outbox(closing=True), {}),
     (Outbox(wake=True), {"duplicates": 0}),
     ("2pc", {"revisit": True}),
@@ -179,6 +183,13 @@ def test_a_dual_write_fails_as_announced(strategy: DualWrite, scope: dict[str, i
 def test_a_dual_write_without_faults_holds() -> None:
     """Which is why it is written so often."""
     assert verify("dual-write", crashes=0, duplicates=0, timeouts=0).ok
+
+
+def test_the_rows_of_a_choreographed_saga_are_needed_until_it_is_over_also_without_faults() -> None:
+    calm: dict[str, Any] = {"crashes": 0, "duplicates": 0, "timeouts": 0}
+    fork = verify("choreography", participants=3, parallel=True, retained=1, **calm)
+    assert set(fork.violations) == {"atomicity"}
+    assert verify("choreography", participants=3, parallel=True, retained=3, **calm).ok
 
 
 def test_expected_failures_are_properties() -> None:

@@ -19,7 +19,9 @@ from simtx.protocols.contract import Effect, Machine, Transition
 from simtx.protocols.diagrams import to_dot, to_mermaid
 
 DOCS = Path(__file__).parents[2] / "docs"
-MARK = re.compile(r"<!-- machine: (?P<module>[\w.]+)\.(?P<name>\w+) -->\n(?P<block>```mermaid\n.*?\n```(?![^\n]))?", re.DOTALL)
+MARK = re.compile(
+    r"<!-- machine: (?P<module>[\w.]+)\.(?P<name>\w+) -->\n(?P<block>```mermaid\n.*?\n```(?![^\n]))?", re.DOTALL
+)
 
 
 class Lamp(Machine):
