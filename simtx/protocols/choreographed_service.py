@@ -38,7 +38,6 @@ from simtx.protocols.contract import (
     Effect,
     Message,
     Record,
-    SetTimer,
     Timer,
     Transact,
     Transition,
@@ -301,15 +300,8 @@ class ChoreographedService(OutboxService):
     # --- repetition and parking -------------------------------------------------------------------------------------------------
 
     def _back_off(self) -> list[Effect]:
-        if not self.task:
-            return super()._back_off()
         # To count and to fence is nothing that anybody can refuse: it is repeated until it succeeds.
-        attempt, self.attempt = self.attempt, self.attempt + 1
-        self.state = "waiting"
-        effects: list[Effect] = [SetTimer("backoff", 0.0, self.policies.backoff.bound(attempt))]
-        if self.attempt == self.policies.alert_after:
-            effects.append(Alert(f"{self._what()}: failed {self.attempt} times to {self.task}, goes on trying"))
-        return effects
+        return self._wait(self.task) if self.task else super()._back_off()
 
     def again(self, timer: Timer) -> list[Effect]:
         """The back-off is over."""

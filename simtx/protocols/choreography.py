@@ -216,13 +216,18 @@ class ChainService(Machine):
     def _refused_for_good(self) -> str:
         return f"{self._what()}: refused, although the step is retriable; a step behind the pivot must not be refused"
 
-    def _wait(self) -> list[Effect]:
-        """Try again after a back-off; an alert says so once, after a while."""
+    def _wait(self, task: str = "") -> list[Effect]:
+        """Try again after a back-off; an alert says so once, after a while.
+
+        Args:
+            task: What has failed, if it is neither the step nor its compensation: nobody can refuse it.
+        """
         self.state = "waiting"
         effects: list[Effect] = [SetTimer("backoff", 0.0, self.policies.backoff.bound(self.attempt))]
         self.attempt += 1
         if self.attempt == self.policies.alert_after:
-            effects.append(Alert(f"{self._what()}: refused or failed {self.attempt} times, goes on trying"))
+            often = f"failed {self.attempt} times to {task}" if task else f"refused or failed {self.attempt} times"
+            effects.append(Alert(f"{self._what()}: {often}, goes on trying"))
         return effects
 
 
