@@ -89,20 +89,6 @@ class ChoreographedService(OutboxService):
             "a step before undoes: never begin, or undo",
             of="delivery",
         ),
-        Transition("idle", "retry", "nothing", ("finished",), "nothing is parked", of="request"),
-        Transition("idle", "skip", "nothing", ("finished",), "nothing is parked", of="request"),
-        Transition("idle", "resolve", "nothing", ("finished",), "nothing is parked", of="request"),
-        Transition(
-            "acting",
-            "action",
-            "acted",
-            ("finished", "waiting", "parked"),
-            "acknowledge or answer; failed: back off",
-            of="done",
-        ),
-        Transition(
-            "acting", "give-up", "gave_up", ("finished", "waiting"), "the refusal is stored: answer aborted", of="done"
-        ),
         Transition(
             "counting",
             "count",
@@ -119,32 +105,15 @@ class ChoreographedService(OutboxService):
             "not done: never will be; done: undo; failed: back off",
             of="done",
         ),
-        Transition(
-            "undoing",
-            "compensation",
-            "undone",
-            ("finished", "waiting", "parked"),
-            "acknowledge; else: back off",
-            of="done",
-        ),
         Transition("waiting", "backoff", "again", ("acting", "counting", "fencing", "undoing"), "repeat", of="timer"),
-        Transition("waiting", "begin", "later", ("waiting",), "a copy", of="request"),
-        Transition("waiting", "step-done", "later", ("waiting",), "the broker brings it again", of="delivery"),
-        Transition("waiting", "step-refused", "later", ("waiting",), "the broker brings it again", of="delivery"),
         Transition("waiting", "step-cancelled", "later", ("waiting",), "the broker brings it again", of="delivery"),
-        Transition("waiting", "retry", "later", ("waiting",), "it repeats by itself", of="request"),
-        Transition("waiting", "skip", "later", ("waiting",), "it repeats by itself", of="request"),
-        Transition("waiting", "resolve", "later", ("waiting",), "it repeats by itself", of="request"),
-        Transition("parked", "retry", "retry", ("acting", "undoing"), "operator: repeat", of="request"),
-        Transition("parked", "skip", "skip", ("settling",), "operator: send the events on", of="request"),
-        Transition("parked", "resolve", "resolve", ("settling",), "operator: dealt with by hand", of="request"),
-        Transition("parked", "begin", "later", ("parked",), "a copy", of="request"),
-        Transition("parked", "step-done", "hold", ("parked",), "a copy of what is parked: acknowledge", of="delivery"),
-        Transition(
-            "parked", "step-refused", "hold", ("parked",), "a copy of what is parked: acknowledge", of="delivery"
-        ),
         Transition("parked", "step-cancelled", "later", ("parked",), "the broker brings it again", of="delivery"),
-        Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked", of="done"),
+        # The ends of a step and of its compensation, what comes meanwhile, and what an operator may ask for: as under an outbox.
+        *(
+            row
+            for row in OutboxService.transitions
+            if row.event not in ("completed", "backoff") and (row.state != "idle" or row.action == "nothing")
+        ),
     )
     bodies: ClassVar[Mapping[str, Form]] = BRANCH_EVENTS
 
