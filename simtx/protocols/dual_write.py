@@ -39,6 +39,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
+from simtx.protocols import on
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreography import (
     FROM_CLIENT,
@@ -85,74 +86,59 @@ class DualWriteService(ChainService):
     __slots__ = ("acknowledge", "order", "outgoing", "queue", "refused")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "start", ("writing", "announcing"), "run step 0", of="request"),
-        Transition(
+        on.request("idle", "begin", "start", ("writing", "announcing"), "run step 0"),
+        on.delivery(
             "idle",
             "step-done",
             "start",
             ("writing", "announcing", "finished"),
             "run the next step; too many hops: alert",
-            of="delivery",
         ),
-        Transition(
+        on.delivery(
             "idle",
             "step-refused",
             "start",
             ("writing", "announcing", "finished"),
             "undo the step before; too many hops: alert",
-            of="delivery",
         ),
-        Transition(
+        on.done(
             "announcing",
             "published",
             "announced",
             ("writing", "announcing", "finished"),
             "broker-first: now the local transaction",
-            of="done",
         ),
-        Transition("announcing", "republish", "republish", ("announcing",), "broker-first: publish again", of="timer"),
-        Transition(
+        on.timer("announcing", "republish", "republish", ("announcing",), "broker-first: publish again"),
+        on.done(
             "writing",
             "action",
             "acted",
             ("publishing", "waiting", "finished", "writing", "announcing"),
             "done: publish; failed: back off",
-            of="done",
         ),
-        Transition(
+        on.done(
             "writing",
             "compensation",
             "undone",
             ("publishing", "waiting", "finished", "writing", "announcing"),
             "done: publish; else: back off",
-            of="done",
         ),
-        Transition("waiting", "backoff", "again", ("writing",), "repeat", of="timer"),
-        Transition(
+        on.timer("waiting", "backoff", "again", ("writing",), "repeat"),
+        on.done(
             "publishing",
             "published",
             "published",
             ("publishing", "finished", "writing", "announcing"),
             "acknowledge or answer; failed: back off",
-            of="done",
         ),
-        Transition("publishing", "republish", "republish", ("publishing",), "publish again", of="timer"),
+        on.timer("publishing", "republish", "republish", ("publishing",), "publish again"),
         *(
-            Transition(
-                state, event, "enqueue", (state,), "wait its turn", of="request" if event == "begin" else "delivery"
-            )
+            sort(state, event, "enqueue", (state,), "wait its turn")
             for state in ("announcing", "waiting", "publishing")
-            for event in ("begin", "step-done", "step-refused")
+            for sort, event in ((on.request, "begin"), (on.delivery, "step-done"), (on.delivery, "step-refused"))
         ),
         *(
-            Transition(
-                state,
-                event,
-                "nothing",
-                ("finished" if state == "idle" else state,),
-                "nothing is ever parked",
-                of="request",
-            )
+            on.request(state, event, "nothing", ("finished" if state == "idle" else state,), "nothing is ever parked")
             for state in ("idle", "announcing", "waiting", "publishing")
             for event in ("retry", "skip", "resolve")
         ),
@@ -177,9 +163,7 @@ class DualWriteService(ChainService):
 
     def start(self, event: Request | Delivery) -> list[Effect]:
         """Work on an event at once."""
-        effects = self._on_arrival(event)
-        self._take(event, effects)
-        return effects
+        return [*self._on_arrival(event), *self._take(event)]
 
     def enqueue(self, event: Request | Delivery) -> list[Effect]:
         """Keep an event until the one before is finished; the same delivery once more is no news."""
@@ -201,7 +185,7 @@ class DualWriteService(ChainService):
     def _on_arrival(self, event: Request | Delivery) -> list[Effect]:
         return [Acknowledge(event.id)] if type(event) is Delivery and self.acknowledge == "before" else []
 
-    def _take(self, event: Request | Delivery, effects: list[Effect]) -> None:
+    def _take(self, event: Request | Delivery) -> list[Effect]:
         self.attempt = 0
         self.refused = False
         if type(event) is Delivery:
@@ -215,129 +199,106 @@ class DualWriteService(ChainService):
             self.origin = FROM_CLIENT
         endless = self._too_many_hops()
         if endless:
-            effects.append(Alert(endless, stuck=True))
-            self._finish(effects)
-            return
+            return [Alert(endless, stuck=True), *self._finish()]
         self.outgoing = (self._back() if self.undoing else self._onward()) if self.order == "broker-first" else None
         if self.outgoing is None:
-            self._write(effects)
-        else:
-            self.state = "announcing"
-            effects.append(Publish("published", self.outgoing))
+            return self._write()
+        self.state = "announcing"
+        return [Publish("published", self.outgoing)]
 
     # --- the local transaction --------------------------------------------------------------------------------------------------
 
-    def _write(self, effects: list[Effect]) -> None:
+    def _write(self) -> list[Effect]:
         self.state = "writing"
         step = self._steps()[self.index]
         if self.undoing:
-            effects.append(Transact("compensation", step.compensation, steps=(self.index,), compensation=True))
-        else:
-            effects.append(Transact("action", step.operations, steps=(self.index,)))
+            return [Transact("compensation", step.compensation, steps=(self.index,), compensation=True)]
+        return [Transact("action", step.operations, steps=(self.index,))]
 
     def acted(self, done: Done) -> list[Effect]:
         """The step's local transaction has ended."""
         steps = self._steps()
-        effects: list[Effect] = []
         if done.status == "failed":
-            if self.origin == FROM_CLIENT and self.attempt + 1 >= self.policies.attempts:
-                self.refused = True
-                self._finish(effects)
-            else:
-                self._back_off(effects)
-        elif done.status == "refused" and steps[self.index].kind == "retriable":
-            effects.append(Alert(self._refused_for_good(), stuck=True))
-            self._finish(effects)
-        elif done.status == "refused":
+            if self.origin != FROM_CLIENT or self.attempt + 1 < self.policies.attempts:
+                return self._wait()
             self.refused = True
-            self._tell(self._back(), effects)
-        else:
-            if is_point_of_no_return(steps, self.index):
-                effects.append(Decided("committed"))
-            self._tell(self._onward() if self.order == "db-first" else None, effects)
-        return effects
+            return self._finish()
+        if done.status == "refused":
+            if steps[self.index].kind == "retriable":
+                return [Alert(self._refused_for_good(), stuck=True), *self._finish()]
+            self.refused = True
+            return self._tell(self._back())
+        decided = [Decided("committed")] if is_point_of_no_return(steps, self.index) else []
+        return [*decided, *self._tell(self._onward() if self.order == "db-first" else None)]
 
     def undone(self, done: Done) -> list[Effect]:
         """The compensation's local transaction has ended."""
-        effects: list[Effect] = []
         limit = self.policies.compensation_attempts
         if done.status == "done":
-            self._tell(self._back() if self.order == "db-first" else None, effects)
-        elif limit is not None and self.attempt + 1 >= limit:
-            effects.append(Alert(f"{self._what()}: refused or failed {limit} times, dropped", stuck=True))
-            self._finish(effects)
-        else:
-            self._back_off(effects)
-        return effects
-
-    def _back_off(self, effects: list[Effect]) -> None:
-        effects += self._wait()
+            return self._tell(self._back() if self.order == "db-first" else None)
+        if limit is not None and self.attempt + 1 >= limit:
+            return [Alert(f"{self._what()}: refused or failed {limit} times, dropped", stuck=True), *self._finish()]
+        return self._wait()
 
     def again(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
         """The back-off is over."""
-        effects: list[Effect] = []
-        self._write(effects)
-        return effects
+        return self._write()
 
     # --- the broker -------------------------------------------------------------------------------------------------------------
 
-    def _tell(self, message: Message | None, effects: list[Effect]) -> None:
+    def _tell(self, message: Message | None) -> list[Effect]:
         """Publish after the local transaction, if there is anything to tell."""
         if message is None:
-            self._finish(effects)
-            return
+            return self._finish()
         self.state = "publishing"
         self.attempt = 0
         self.outgoing = message
-        effects.append(Publish("published", message))
+        return [Publish("published", message)]
 
     def published(self, done: Done) -> list[Effect]:
         """The broker has confirmed, or not: then try again a few times, and go on as if nothing had happened."""
-        effects: list[Effect] = []
         if done.status == "done":
-            self._finish(effects)
-        elif not self._republish_later(effects):
-            effects.append(
-                Alert(
-                    f"{self._what()}: event '{self._kind()}' could not be published in {self.attempt} attempts, omitted"
-                )
-            )
-            self.refused = False  # no event will say so: it is not an outcome
-            self._finish(effects)
-        return effects
+            return self._finish()
+        later = self._republish_later()
+        if later is not None:
+            return later
+        self.refused = False  # no event will say so: it is not an outcome
+        return [self._unpublished("omitted"), *self._finish()]
 
     def announced(self, done: Done) -> list[Effect]:
         """Broker-first: the event is out, or it is not; then nothing is written and the event is left to redelivery."""
-        effects: list[Effect] = []
         if done.status == "done":
             self.attempt = 0
-            self._write(effects)
-        elif not self._republish_later(effects):
-            effects.append(
-                Alert(
-                    f"{self._what()}: event '{self._kind()}' could not be published in {self.attempt} attempts, nothing done"
-                )
-            )
-            if self.origin == FROM_CLIENT:
-                self.refused = True
-                self._finish(effects)
-            else:
-                self._next(effects)
-        return effects
+            return self._write()
+        later = self._republish_later()
+        if later is not None:
+            return later
+        alert = self._unpublished("nothing done")
+        if self.origin != FROM_CLIENT:
+            return [alert, *self._next()]
+        self.refused = True
+        return [alert, *self._finish()]
 
-    def _republish_later(self, effects: list[Effect]) -> bool:
+    def _republish_later(self) -> list[Effect] | None:
+        """The timer until the next attempt; None: that was the last one."""
         attempt = self.attempt
         self.attempt = attempt + 1
         if self.attempt >= self.policies.publish_attempts:
-            return False
-        effects.append(SetTimer("republish", 0.0, self.policies.backoff.bound(attempt)))
-        return True
+            return None
+        return [SetTimer("republish", 0.0, self.policies.backoff.bound(attempt))]
 
     def republish(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
         """The back-off is over."""
+        return [Publish("published", self._on_its_way())]
+
+    def _unpublished(self, consequence: str) -> Alert:
+        kind = self._on_its_way().kind
+        return Alert(f"{self._what()}: event '{kind}' could not be published in {self.attempt} attempts, {consequence}")
+
+    def _on_its_way(self) -> Message:
         outgoing = self.outgoing
-        assert outgoing is not None  # noqa: S101 - an invariant of the states in which this timer is set
-        return [Publish("published", outgoing)]
+        assert outgoing is not None  # noqa: S101 - an invariant of the states in which an event is on its way
+        return outgoing
 
     def _onward(self) -> Message | None:
         """The event that says that this step is done."""
@@ -350,29 +311,24 @@ class DualWriteService(ChainService):
 
     # --- the end ----------------------------------------------------------------------------------------------------------------
 
-    def _finish(self, effects: list[Effect]) -> None:
+    def _finish(self) -> list[Effect]:
         """Answer or acknowledge, and turn to the next event if there is one."""
-        if self.refused:
-            effects.append(Decided("aborted"))
+        effects: list[Effect] = [Decided("aborted")] if self.refused else []
         if self.origin == FROM_CLIENT:
             effects.append(
                 Answer("aborted", f"step '{self._steps()[0].name}' was refused") if self.refused else Answer("accepted")
             )
         elif self.acknowledge == "after":
             effects.append(Acknowledge(self.origin))
-        self._next(effects)
+        return effects + self._next()
 
-    def _next(self, effects: list[Effect]) -> None:
+    def _next(self) -> list[Effect]:
         if self.queue:
             event, *rest = self.queue
             self.queue = tuple(rest)
-            self._take(event, effects)
-        else:
-            self.state = "finished"
-            effects.append(Forget())
-
-    def _kind(self) -> str:
-        return self.outgoing.kind if self.outgoing is not None else ""
+            return self._take(event)
+        self.state = "finished"
+        return [Forget()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,8 @@ _WORKED_ON_AGAIN = frozenset({"effect-once"})
 class NeverAcknowledges(DualWriteService):
     __slots__ = ()
 
-    def _finish(self, effects: Any) -> None:
-        mine: list[Any] = []
-        super()._finish(mine)
-        effects += [one for one in mine if not isinstance(one, Acknowledge)]
+    def _finish(self) -> Any:
+        return [one for one in super()._finish() if not isinstance(one, Acknowledge)]
 
 
 class KeepsNoQueue(DualWriteService):
@@ -37,9 +35,8 @@ class PublishesOnce(DualWriteService):
 
     __slots__ = ()
 
-    def _republish_later(self, effects: Any) -> bool:
+    def _republish_later(self) -> Any:
         self.attempt += 1
-        return False
 
 
 class RepublishesOnce(DualWriteService):
@@ -47,11 +44,9 @@ class RepublishesOnce(DualWriteService):
 
     __slots__ = ()
 
-    def _republish_later(self, effects: Any) -> bool:
-        later = super()._republish_later(effects)
-        if later and self.attempt > 1:
-            effects.pop()
-        return later
+    def _republish_later(self) -> Any:
+        later = super()._republish_later()
+        return [] if later and self.attempt > 1 else later
 
 
 class PublishesTwice(DualWriteService):
@@ -59,10 +54,9 @@ class PublishesTwice(DualWriteService):
 
     __slots__ = ()
 
-    def _tell(self, message: Any, effects: Any) -> None:
-        super()._tell(message, effects)
-        if message is not None:
-            effects.append(Publish("published", message))
+    def _tell(self, message: Any) -> Any:
+        effects = super()._tell(message)
+        return effects if message is None else [*effects, Publish("published", message)]
 
 
 class SilentRefusal(DualWriteService):
@@ -114,10 +108,9 @@ class BacksOffOnce(DualWriteService):
 
     __slots__ = ()
 
-    def _back_off(self, effects: Any) -> None:
-        super()._back_off(effects)
-        if self.attempt > 1:
-            effects.pop()
+    def _wait(self, task: str = "") -> Any:
+        effects = super()._wait(task)
+        return effects[:-1] if self.attempt > 1 else effects
 
 
 MUTANTS = (
