@@ -36,11 +36,6 @@ def index(body: Any) -> bool:
     return type(body) is int and 0 <= body < MOST_STEPS
 
 
-def indexed_text(body: Any) -> bool:
-    """The number of a step, and a text."""
-    return type(body) is tuple and len(body) == 2 and index(body[0]) and text(body[1])
-
-
 def indexes(body: Any) -> bool:
     """Numbers of steps."""
     return type(body) in _ROWS and all(map(index, body))
@@ -56,24 +51,32 @@ def operations(body: Any) -> bool:
     return type(body) in _ROWS and all(map(_operation, body))
 
 
-def indexed_operations(body: Any) -> bool:
-    """The number of a step, and its operations."""
-    return type(body) is tuple and len(body) == 2 and index(body[0]) and operations(body[1])
-
-
-def operations_of_steps(body: Any) -> bool:
-    """Operations, and the numbers of the steps that they belong to."""
-    return type(body) is tuple and len(body) == 2 and operations(body[0]) and indexes(body[1])
-
-
-def operations_of_steps_and_names(body: Any) -> bool:
-    """Operations, the numbers of the steps that they belong to, and names of nodes."""
-    return type(body) is tuple and len(body) == 3 and operations_of_steps(body[:2]) and names(body[2])
-
-
 def names(body: Any) -> bool:
     """Names of nodes."""
     return type(body) in _ROWS and all(map(text, body))
+
+
+def parts(*forms: Form) -> Form:
+    """A tuple with a part of each of these forms, in their order."""
+
+    def fits(body: Any) -> bool:
+        return (
+            type(body) is tuple
+            and len(body) == len(forms)
+            and all(form(part) for form, part in zip(forms, body, strict=True))
+        )
+
+    return fits
+
+
+indexed_text: Final = parts(index, text)
+"""The number of a step, and a text."""
+indexed_operations: Final = parts(index, operations)
+"""The number of a step, and its operations."""
+operations_of_steps: Final = parts(operations, indexes)
+"""Operations, and the numbers of the steps that they belong to."""
+operations_of_steps_and_names: Final = parts(operations, indexes, names)
+"""Operations, the numbers of the steps that they belong to, and names of nodes."""
 
 
 def step(body: Any) -> bool:

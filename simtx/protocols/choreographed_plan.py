@@ -9,6 +9,7 @@ The services act on the graph of the plan with two additions, so that the client
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from simtx.errors import PeerFault
@@ -101,15 +102,12 @@ class Graph:
         return tuple(index for index, behind in enumerate(self.after) if not behind)
 
 
-_CACHE: dict[tuple[tuple[tuple[int, ...], ...], tuple[StepKind, ...]], Graph] = {}
-
-
 def graph_of(steps: tuple[Step, ...]) -> Graph:
     """The graph of these steps, which are listed in a topological order."""
-    key = tuple([step.after for step in steps]), tuple([step.kind for step in steps])
-    return _CACHE.get(key) or _CACHE.setdefault(key, _graph(*key))
+    return _graph(tuple([step.after for step in steps]), tuple([step.kind for step in steps]))
 
 
+@cache
 def _graph(listed: tuple[tuple[int, ...], ...], kinds: tuple[StepKind, ...]) -> Graph:
     before = [tuple(dict.fromkeys(one)) or ((0,) if index else ()) for index, one in enumerate(listed)]
     end = kinds.index("pivot") if "pivot" in kinds else len(kinds) - 1

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreographed_plan import (
@@ -27,7 +28,6 @@ from simtx.protocols.choreographed_plan import (
     accepted_branch_event,
     graph_of,
 )
-from simtx.protocols.choreography import FROM_CLIENT
 from simtx.protocols.contract import (
     Acknowledge,
     Alert,
@@ -64,50 +64,35 @@ class ChoreographedService(OutboxService):
     __slots__ = ("found", "monitor", "refused", "source", "task")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("acting",), "run step 0", of="request"),
-        Transition(
-            "idle",
-            "step-done",
-            "advance",
-            ("acting", "counting"),
-            "one step before: run; several: count them",
-            of="delivery",
+        on.request("idle", "begin", "begin", ("acting",), "run step 0"),
+        on.delivery(
+            "idle", "step-done", "advance", ("acting", "counting"), "one step before: run; several: count them"
         ),
-        Transition(
+        on.delivery(
             "idle",
             "step-refused",
             "retreat",
             ("undoing", "counting", "fencing"),
             "a step behind is not in force: undo, when all are; it never ran: look first",
-            of="delivery",
         ),
-        Transition(
-            "idle",
-            "step-cancelled",
-            "withdraw",
-            ("fencing",),
-            "a step before undoes: never begin, or undo",
-            of="delivery",
-        ),
-        Transition(
+        on.delivery("idle", "step-cancelled", "withdraw", ("fencing",), "a step before undoes: never begin, or undo"),
+        on.done(
             "counting",
             "count",
             "counted",
             ("finished", "counting", "acting", "undoing", "waiting"),
             "a row for it: acknowledge; all there: go on; failed: back off",
-            of="done",
         ),
-        Transition(
+        on.done(
             "fencing",
             "fence",
             "fenced",
             ("finished", "counting", "undoing", "waiting"),
             "not done: never will be; done: undo; failed: back off",
-            of="done",
         ),
-        Transition("waiting", "backoff", "again", ("acting", "counting", "fencing", "undoing"), "repeat", of="timer"),
-        Transition("waiting", "step-cancelled", "later", ("waiting",), "the broker brings it again", of="delivery"),
-        Transition("parked", "step-cancelled", "later", ("parked",), "the broker brings it again", of="delivery"),
+        on.timer("waiting", "backoff", "again", ("acting", "counting", "fencing", "undoing"), "repeat"),
+        on.delivery("waiting", "step-cancelled", "later", ("waiting",), "the broker brings it again"),
+        on.delivery("parked", "step-cancelled", "later", ("parked",), "the broker brings it again"),
         # The ends of a step and of its compensation, what comes meanwhile, and what an operator may ask for: as under an outbox.
         *(
             row
@@ -159,20 +144,7 @@ class ChoreographedService(OutboxService):
 
     def _act(self) -> list[Effect]:
         self._leave_task()
-        self.state = "acting"
-        step = self._steps()[self.index]
-        refused = None if step.kind == "retriable" else Branch("refused", self._back())
-        return [
-            Transact(
-                "action",
-                step.operations,
-                (self.tx, self.index, "action"),
-                Branch("done", self._onward()),
-                refused,
-                steps=(self.index,),
-                serial_outbox=self.serial,
-            )
-        ]
+        return super()._act()
 
     def _undo(self) -> list[Effect]:
         self._leave_task()
@@ -276,10 +248,6 @@ class ChoreographedService(OutboxService):
         """The back-off is over."""
         if self.task:
             return self._count() if self.task == "count" else self._fence()
-        if self.origin == FROM_CLIENT and self.attempt >= self.policies.attempts:
-            self.state = "acting"
-            key = (self.tx, 0, "action")
-            return [Transact("give-up", (), key, Branch("refused", self._back()), serial_outbox=self.serial)]
         return super().again(timer)
 
     def _park(self, reason: str) -> list[Effect]:

@@ -246,10 +246,6 @@ class ChoreographyStrategy(BuiltIn):
     hub: ClassVar[str | None] = None
     timeouts: ClassVar = ("publish_timeout",)
 
-    def entry(self, plan: Plan) -> str:
-        """The service of the first step."""
-        return plan.steps[0].service
-
     def check(self, plan: Plan) -> str | None:
         """One line that says why this plan cannot be played as a chain, or None."""
         return chain_problem(plan, self.policies or DEFAULT_POLICIES)

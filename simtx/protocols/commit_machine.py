@@ -1,4 +1,4 @@
-"""The shared part of machines that commit or abort: coordinators and participants of two-phase commit, Paxos Commit and Try-Confirm-Cancel."""
+"""The shared part of machines that commit or abort: coordinators and participants of two-phase commit, Paxos Commit, log-once votes and Try-Confirm-Cancel."""
 
 from __future__ import annotations
 
@@ -83,6 +83,19 @@ class CommitMachine(Machine):
         self.state = self.initial
         self.policies = policies
         self.attempt = 0
+
+    def send(self, to: str, kind: str, body: object = None) -> Message:
+        """A message of this transaction."""
+        return Message(kind, self.tx, self.node, to, body)
+
+    def over(self, *last: Effect) -> list[Effect]:
+        """The last effects of this machine: it is finished, and behind them it forgets itself."""
+        self.state = "finished"
+        return [*last, FORGET]
+
+    def forget(self, _event: Event) -> list[Effect]:
+        """Nothing is left to do; the note in the table says why."""
+        return self.over()
 
     def timer(self, kind: str, delay: float) -> SetTimer:
         """A timer that is due after some seconds, and a random time on top which grows with every attempt."""

@@ -30,7 +30,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 from simtx.errors import PeerFault
 
@@ -565,7 +565,7 @@ class Machine:
         """All fields as one hashable value: two machines with equal keys behave alike for ever."""
         return (type(self).__name__, *(_freeze(getattr(self, name)) for name in slots_of(type(self))))
 
-    def clone(self) -> Machine:
+    def clone(self) -> Self:
         """An independent copy; containers are copied, the values inside are shared."""
         twin = object.__new__(type(self))
         for name in slots_of(type(self)):

@@ -78,10 +78,6 @@ class Cornus(BuiltIn):
     def __post_init__(self) -> None:
         require(POLICIES, self.policies, "policies", "Cornus")
 
-    def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the same for all
-        """The client turns to the coordinator."""
-        return HUB
-
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
         kind = CornusCoordinator if node == HUB else CornusParticipant

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing, text
-from simtx.protocols.commit_machine import FORGET, work_of
+from simtx.protocols.commit_machine import work_of
 from simtx.protocols.contract import (
     Answer,
     Decided,
@@ -35,42 +36,26 @@ class CornusCoordinator(Voter):
 
     role: ClassVar[str] = "coordinator"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("voting",), "PREPARE to all", of="request"),
-        Transition("idle", "yes", "nudge", ("finished",), "knows nothing: LOOK", of="message"),
-        Transition("idle", "outcome", "pass_on", ("finished",), "answer, HEARD", of="message"),
+        on.request("idle", "begin", "begin", ("voting",), "PREPARE to all"),
+        on.message("idle", "yes", "nudge", ("finished",), "knows nothing: LOOK"),
+        on.message("idle", "outcome", "pass_on", ("finished",), "answer, HEARD"),
         *(
             row
             for state in ("voting", "asking")
             for row in (
-                Transition(
-                    state, "yes", "take_yes", (state, "finished"), "count; the last one: answer, COMMIT", of="message"
-                ),
-                Transition(
-                    state, "no", "take_no", ("aborting", "finished"), "answer, ABORT to YES voters", of="message"
-                ),
-                Transition(state, "outcome", "adopt", ("finished",), "answer, HEARD, tell the others", of="message"),
-                Transition(
-                    state,
-                    "vote",
-                    "ask_store",
-                    ("asking",),
-                    "log once NO for the silent, read what is there",
-                    of="timer",
-                ),
+                on.message(state, "yes", "take_yes", (state, "finished"), "count; the last one: answer, COMMIT"),
+                on.message(state, "no", "take_no", ("aborting", "finished"), "answer, ABORT to YES voters"),
+                on.message(state, "outcome", "adopt", ("finished",), "answer, HEARD, tell the others"),
+                on.timer(state, "vote", "ask_store", ("asking",), "log once NO for the silent, read what is there"),
             )
         ),
-        Transition(
-            "asking",
-            "logged",
-            "take_stored",
-            ("asking", "finished"),
-            "a NO: answer, ABORT; all YES: answer, COMMIT",
-            of="done",
+        on.done(
+            "asking", "logged", "take_stored", ("asking", "finished"), "a NO: answer, ABORT; all YES: answer, COMMIT"
         ),
-        Transition("aborting", "yes", "tell_abort", ("aborting", "finished"), "ABORT to it", of="message"),
-        Transition("aborting", "no", "drop", ("aborting", "finished"), "nothing to undo there", of="message"),
-        Transition("aborting", "outcome", "confirm", ("aborting", "finished"), "HEARD", of="message"),
-        Transition("aborting", "vote", "give_up", ("finished",), "who votes later is told to LOOK", of="timer"),
+        on.message("aborting", "yes", "tell_abort", ("aborting", "finished"), "ABORT to it"),
+        on.message("aborting", "no", "drop", ("aborting", "finished"), "nothing to undo there"),
+        on.message("aborting", "outcome", "confirm", ("aborting", "finished"), "HEARD"),
+        on.timer("aborting", "vote", "forget", ("finished",), "who votes later is told to LOOK"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {"yes": nothing, "no": text, "outcome": outcome}
     stale: ClassVar[dict[str, frozenset[str]]] = {
@@ -100,13 +85,11 @@ class CornusCoordinator(Voter):
 
     def nudge(self, event: Message) -> list[Effect]:
         """A vote in a transaction that it does not know: forgotten after its end, or lost in a crash. The store knows."""
-        self.state = "finished"
-        return [self.send(event.sender, "look"), FORGET]
+        return self.over(self.send(event.sender, "look"))
 
     def pass_on(self, event: Message) -> list[Effect]:
         """A participant has found the outcome in the store: the client may not have been told. Only the first answer reaches it."""
-        self.state = "finished"
-        return [*_said(event.body), self.send(event.sender, "heard"), FORGET]
+        return self.over(*_said(event.body), self.send(event.sender, "heard"))
 
     # --- voting --------------------------------------------------------------------------------------------------------------
 
@@ -124,7 +107,7 @@ class CornusCoordinator(Voter):
         effects: list[Effect] = [*_said(ABORTED, f"{event.body} by {event.sender}")]
         effects += [self.send(name, "abort") for name in self.participants if name in self.agreed]
         if not self.pending:
-            return [*effects, FORGET]
+            return self.over(*effects)
         self.state = "aborting"
         return effects
 
@@ -137,19 +120,14 @@ class CornusCoordinator(Voter):
 
     def adopt(self, event: Message) -> list[Effect]:
         """A participant did not want to wait, and has asked the store. It may forget with HEARD, so that the client is answered first."""
-        effects = self.tell(event.body, "", event.sender)
+        effects = self.conclude(event.body, besides=event.sender)
         return [*effects[:2], self.send(event.sender, "heard"), *effects[2:]]
 
-    def conclude(self, result: Outcome, reason: str = "") -> list[Effect]:
-        """The outcome is known for good."""
-        return self.tell(result, reason)
-
-    def tell(self, result: Outcome, reason: str, besides: str = "") -> list[Effect]:
-        """Answer first, then tell, once: who misses it finds the outcome in the store."""
-        self.state = "finished"
+    def conclude(self, result: Outcome, reason: str = "", besides: str = "") -> list[Effect]:
+        """Answer first, then tell all but those that know, once: who misses it finds the outcome in the store."""
         kind = "commit" if result == COMMITTED else "abort"
         told = [name for name in self.participants if name != besides and name not in self.refused]
-        return [*_said(result, reason), *(self.send(name, kind) for name in told), FORGET]
+        return self.over(*_said(result, reason), *(self.send(name, kind) for name in told))
 
     # --- aborting ------------------------------------------------------------------------------------------------------------
 
@@ -167,13 +145,7 @@ class CornusCoordinator(Voter):
             self.pending.remove(event.sender)
         if self.pending:
             return []
-        self.state = "finished"
-        return [FORGET]
-
-    def give_up(self, _event: Timer) -> list[Effect]:
-        """Whose vote has not come yet is in doubt when it comes, and finds the NO in the store."""
-        self.state = "finished"
-        return [FORGET]
+        return self.over()
 
 
 def _said(result: Outcome, reason: str = "") -> list[Effect]:

@@ -6,7 +6,7 @@ from bisect import insort
 from typing import Final
 
 from simtx.protocols.commit_machine import FORGET, CommitMachine
-from simtx.protocols.contract import Alert, Done, Effect, Event, LogOnce, Message, Outcome
+from simtx.protocols.contract import Alert, Done, Effect, Event, LogOnce, Outcome
 from simtx.protocols.policies import Policies
 
 YES: Final = "yes"
@@ -34,10 +34,6 @@ class Voter(CommitMachine):
         super().__init__(node, tx, policies)
         self.participants: tuple[str, ...] = ()
         self.agreed: list[str] = []
-
-    def send(self, to: str, kind: str, body: object = None) -> Message:
-        """A message of this transaction."""
-        return Message(kind, self.tx, self.node, to, body)
 
     def count(self, name: str) -> None:
         """A participant has a yes in the vote store.

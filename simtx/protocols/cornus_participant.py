@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing, operations_of_steps_and_names
-from simtx.protocols.commit_machine import COMMIT, FORGET, ROLLBACK
+from simtx.protocols.commit_machine import COMMIT, ROLLBACK
 from simtx.protocols.contract import (
     Append,
     CancelTimer,
@@ -44,71 +45,49 @@ class CornusParticipant(Voter):
 
     role: ClassVar[str] = "participant"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "prepare", "prepare", ("preparing",), "do the work", of="message"),
-        Transition(
+        on.message("idle", "prepare", "prepare", ("preparing",), "do the work"),
+        on.done(
             "preparing",
             "prepared",
             "vote",
             ("voting", "refusing", "finished"),
             "done: log once YES; refused or failed: log once NO; committed before: silence",
-            of="done",
         ),
-        Transition(
+        on.done(
             "voting",
             "logged",
             "take_own",
             ("voting", "in-doubt", "finished"),
             "YES is there: YES; NO is there: roll back, NO",
-            of="done",
         ),
-        Transition("voting", "inquiry", "vote_again", ("voting",), "log once again", of="timer"),
-        Transition(
-            "refusing",
-            "logged",
-            "take_refusal",
-            ("refusing", "finished"),
-            "NO; YES of an earlier try: silence",
-            of="done",
+        on.timer("voting", "inquiry", "vote_again", ("voting",), "log once again"),
+        on.done("refusing", "logged", "take_refusal", ("refusing", "finished"), "NO; YES of an earlier try: silence"),
+        on.timer("refusing", "inquiry", "vote_again", ("refusing",), "log once again"),
+        on.message("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again"),
+        on.message("in-doubt", "look", "look", ("asking", "telling"), "log once NO for the others, read what is there"),
+        on.timer(
+            "in-doubt", "inquiry", "inquire", ("asking", "telling"), "log once NO for the others, read what is there"
         ),
-        Transition("refusing", "inquiry", "vote_again", ("refusing",), "log once again", of="timer"),
-        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again", of="message"),
-        Transition(
-            "in-doubt",
-            "look",
-            "look",
-            ("asking", "telling"),
-            "log once NO for the others, read what is there",
-            of="message",
-        ),
-        Transition(
-            "in-doubt",
-            "inquiry",
-            "inquire",
-            ("asking", "telling"),
-            "log once NO for the others, read what is there",
-            of="timer",
-        ),
-        Transition(
+        on.done(
             "asking",
             "logged",
             "take_stored",
             ("asking", "telling"),
             "a NO: roll back, OUTCOME; all YES: commit, OUTCOME",
-            of="done",
         ),
-        Transition("asking", "inquiry", "ask_again", ("asking",), "ask again, for ever", of="timer"),
+        on.timer("asking", "inquiry", "ask_again", ("asking",), "ask again, for ever"),
         *(
             row
             for state in ("voting", "in-doubt", "asking")
             for row in (
-                Transition(state, "commit", "commit", ("finished",), "force commit, release", of="message"),
-                Transition(state, "abort", "roll_back", ("finished",), "lazy rollback, release", of="message"),
+                on.message(state, "commit", "commit", ("finished",), "force commit, release"),
+                on.message(state, "abort", "roll_back", ("finished",), "lazy rollback, release"),
             )
         ),
-        Transition("telling", "heard", "forget", ("finished",), "the client knows", of="message"),
-        Transition("telling", "commit", "forget", ("finished",), "the client knows", of="message"),
-        Transition("telling", "abort", "forget", ("finished",), "the client knows", of="message"),
-        Transition("telling", "acknowledgement", "tell_again", ("telling",), "OUTCOME again, for ever", of="timer"),
+        on.message("telling", "heard", "forget", ("finished",), "the client knows"),
+        on.message("telling", "commit", "forget", ("finished",), "the client knows"),
+        on.message("telling", "abort", "forget", ("finished",), "the client knows"),
+        on.timer("telling", "acknowledgement", "tell_again", ("telling",), "OUTCOME again, for ever"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         "prepare": operations_of_steps_and_names,
@@ -144,8 +123,7 @@ class CornusParticipant(Voter):
     def vote(self, event: Done) -> list[Effect]:
         """Write the vote into the store; nobody is told of it before it is there."""
         if event.status == "duplicate":
-            self.state = "finished"
-            return [FORGET]  # a late copy of PREPARE: the branch was committed
+            return self.over()  # a late copy of PREPARE: the branch was committed
         self.state = "voting" if event.status == "done" else "refusing"
         self.refusal = "" if event.status == "done" else event.status
         return self.log_vote()
@@ -165,8 +143,7 @@ class CornusParticipant(Voter):
         if not self.is_own(event):
             return []
         if event.value[1] == NO:
-            self.state = "finished"
-            return [ROLLBACK, self.send(self.coordinator, "no", "too late"), FORGET]
+            return self.over(ROLLBACK, self.send(self.coordinator, "no", "too late"))
         self.state = "in-doubt"
         self.count(self.node)
         self.attempt = 0
@@ -180,10 +157,9 @@ class CornusParticipant(Voter):
         """The NO is in the store, so that no late copy of PREPARE can turn it into a YES."""
         if not self.is_own(event):
             return []
-        self.state = "finished"
         if event.value[1] == YES:
-            return [FORGET]  # an earlier copy of PREPARE was answered YES, and its branch has ended since: aborted
-        return [self.send(self.coordinator, "no", self.refusal), FORGET]
+            return self.over()  # an earlier copy of PREPARE was answered YES, and its branch has ended since: aborted
+        return self.over(self.send(self.coordinator, "no", self.refusal))
 
     # --- in doubt ------------------------------------------------------------------------------------------------------------
 
@@ -193,13 +169,11 @@ class CornusParticipant(Voter):
 
     def commit(self, _event: Message) -> list[Effect]:
         """Nobody waits for an acknowledgement: the votes are in the store."""
-        self.state = "finished"
-        return [COMMIT, FORGET]
+        return self.over(COMMIT)
 
     def roll_back(self, _event: Message) -> list[Effect]:
         """Undo lazily: if a crash brings the branch back, the store gives the same answer."""
-        self.state = "finished"
-        return [ROLLBACK, FORGET]
+        return self.over(ROLLBACK)
 
     def inquire(self, _event: Timer) -> list[Effect]:
         """The coordinator says nothing: ask the store instead."""
@@ -240,11 +214,6 @@ class CornusParticipant(Voter):
         """Until it is back: locks are released, only the client still waits."""
         self.attempt += 1
         return [Suspect(self.coordinator), *self.tell()]
-
-    def forget(self, _event: Message) -> list[Effect]:
-        """The client has its answer."""
-        self.state = "finished"
-        return [FORGET]
 
     # --- restart -------------------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, get_args
 
 from simtx.arguments import choice, flag, require
+from simtx.protocols import on
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreography import (
     FROM_CLIENT,
@@ -73,7 +74,6 @@ from simtx.protocols.contract import (
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.relay import Reader, Relay
 
-_REFUSED: Final = Branch("refused")
 _FORGET: Final = Forget()
 
 
@@ -91,71 +91,36 @@ class OutboxService(ChainService):
     __slots__ = ("closing", "serial")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition(
-            "idle",
-            "begin",
-            "begin",
-            ("acting",),
-            "run step 0; inbox row and event in one local transaction",
-            of="request",
+        on.request("idle", "begin", "begin", ("acting",), "run step 0; inbox row and event in one local transaction"),
+        on.delivery("idle", "step-done", "advance", ("acting", "parked"), "run the next step; too many hops: park"),
+        on.delivery(
+            "idle", "step-refused", "retreat", ("undoing", "parked"), "undo the step before; too many hops: park"
         ),
-        Transition(
-            "idle",
-            "step-done",
-            "advance",
-            ("acting", "parked"),
-            "run the next step; too many hops: park",
-            of="delivery",
+        on.delivery("idle", "completed", "close", ("finished",), "the chain is done"),
+        on.request("idle", "retry", "nothing", ("finished",), "nothing is parked"),
+        on.request("idle", "skip", "nothing", ("finished",), "nothing is parked"),
+        on.request("idle", "resolve", "nothing", ("finished",), "nothing is parked"),
+        on.done(
+            "acting", "action", "acted", ("finished", "waiting", "parked"), "acknowledge or answer; failed: back off"
         ),
-        Transition(
-            "idle",
-            "step-refused",
-            "retreat",
-            ("undoing", "parked"),
-            "undo the step before; too many hops: park",
-            of="delivery",
-        ),
-        Transition("idle", "completed", "close", ("finished",), "the chain is done", of="delivery"),
-        Transition("idle", "retry", "nothing", ("finished",), "nothing is parked", of="request"),
-        Transition("idle", "skip", "nothing", ("finished",), "nothing is parked", of="request"),
-        Transition("idle", "resolve", "nothing", ("finished",), "nothing is parked", of="request"),
-        Transition(
-            "acting",
-            "action",
-            "acted",
-            ("finished", "waiting", "parked"),
-            "acknowledge or answer; failed: back off",
-            of="done",
-        ),
-        Transition(
-            "acting", "give-up", "gave_up", ("finished", "waiting"), "the refusal is stored: answer aborted", of="done"
-        ),
-        Transition(
-            "undoing",
-            "compensation",
-            "undone",
-            ("finished", "waiting", "parked"),
-            "acknowledge; else: back off",
-            of="done",
-        ),
-        Transition("waiting", "backoff", "again", ("acting", "undoing"), "repeat", of="timer"),
-        Transition("waiting", "begin", "later", ("waiting",), "a copy", of="request"),
-        Transition("waiting", "step-done", "later", ("waiting",), "the broker brings it again", of="delivery"),
-        Transition("waiting", "step-refused", "later", ("waiting",), "the broker brings it again", of="delivery"),
-        Transition("waiting", "completed", "later", ("waiting",), "the broker brings it again", of="delivery"),
-        Transition("waiting", "retry", "later", ("waiting",), "it repeats by itself", of="request"),
-        Transition("waiting", "skip", "later", ("waiting",), "it repeats by itself", of="request"),
-        Transition("waiting", "resolve", "later", ("waiting",), "it repeats by itself", of="request"),
-        Transition("parked", "retry", "retry", ("acting", "undoing"), "operator: repeat", of="request"),
-        Transition("parked", "skip", "skip", ("settling",), "operator: let it go on", of="request"),
-        Transition("parked", "resolve", "resolve", ("settling",), "operator: dealt with by hand", of="request"),
-        Transition("parked", "begin", "later", ("parked",), "a copy", of="request"),
-        Transition("parked", "step-done", "hold", ("parked",), "a copy of what is parked: acknowledge", of="delivery"),
-        Transition(
-            "parked", "step-refused", "hold", ("parked",), "a copy of what is parked: acknowledge", of="delivery"
-        ),
-        Transition("parked", "completed", "later", ("parked",), "the broker brings it again", of="delivery"),
-        Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked", of="done"),
+        on.done("acting", "give-up", "gave_up", ("finished", "waiting"), "the refusal is stored: answer aborted"),
+        on.done("undoing", "compensation", "undone", ("finished", "waiting", "parked"), "acknowledge; else: back off"),
+        on.timer("waiting", "backoff", "again", ("acting", "undoing"), "repeat"),
+        on.request("waiting", "begin", "later", ("waiting",), "a copy"),
+        on.delivery("waiting", "step-done", "later", ("waiting",), "the broker brings it again"),
+        on.delivery("waiting", "step-refused", "later", ("waiting",), "the broker brings it again"),
+        on.delivery("waiting", "completed", "later", ("waiting",), "the broker brings it again"),
+        on.request("waiting", "retry", "later", ("waiting",), "it repeats by itself"),
+        on.request("waiting", "skip", "later", ("waiting",), "it repeats by itself"),
+        on.request("waiting", "resolve", "later", ("waiting",), "it repeats by itself"),
+        on.request("parked", "retry", "retry", ("acting", "undoing"), "operator: repeat"),
+        on.request("parked", "skip", "skip", ("settling",), "operator: let it go on"),
+        on.request("parked", "resolve", "resolve", ("settling",), "operator: dealt with by hand"),
+        on.request("parked", "begin", "later", ("parked",), "a copy"),
+        on.delivery("parked", "step-done", "hold", ("parked",), "a copy of what is parked: acknowledge"),
+        on.delivery("parked", "step-refused", "hold", ("parked",), "a copy of what is parked: acknowledge"),
+        on.delivery("parked", "completed", "later", ("parked",), "the broker brings it again"),
+        on.done("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked"),
     )
 
     def __init__(
@@ -211,24 +176,11 @@ class OutboxService(ChainService):
         self.state = "acting"
         index = self.index
         step = self._steps()[index]
-        key = (self.tx, index, "action")
-        if step.kind == "retriable":  # must not be refused: store nothing, so that it can be repeated
-            refused = None
-        elif index == 0:
-            refused = _REFUSED
-        else:
-            refused = Branch("refused", self._back())
-        return [
-            Transact(
-                "action",
-                step.operations,
-                key,
-                Branch("done", self._onward()),
-                refused,
-                steps=(index,),
-                serial_outbox=self.serial,
-            )
-        ]
+        key, accepted = (self.tx, index, "action"), Branch("done", self._onward())
+        # A retriable step must not be refused: nothing is stored, so that it can be repeated.
+        refused = None if step.kind == "retriable" else Branch("refused", self._back())
+        serial = self.serial
+        return [Transact("action", step.operations, key, accepted, refused, steps=(index,), serial_outbox=serial)]
 
     def _undo(self) -> list[Effect]:
         self.state = "undoing"
@@ -322,7 +274,8 @@ class OutboxService(ChainService):
             return self._undo()
         if self.origin == FROM_CLIENT and self.attempt >= self.policies.attempts:
             self.state = "acting"
-            return [Transact("give-up", (), (self.tx, 0, "action"), _REFUSED)]
+            refused = Branch("refused", self._back())
+            return [Transact("give-up", (), (self.tx, 0, "action"), refused, serial_outbox=self.serial)]
         return self._act()
 
     # --- parking ----------------------------------------------------------------------------------------------------------------

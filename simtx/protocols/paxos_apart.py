@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import cache
 from typing import ClassVar, Final
 
-from simtx.protocols.bodies import Form, names, nothing, text
-from simtx.protocols.commit_machine import CANCEL_ACKNOWLEDGEMENT, FORGET
+from simtx.protocols import on
+from simtx.protocols.bodies import Form, names, nothing, parts, text
+from simtx.protocols.commit_machine import CANCEL_ACKNOWLEDGEMENT
 from simtx.protocols.contract import Done, Effect, Message, Record, SetTimer, Timer, Transition
 from simtx.protocols.paxos_leader import PaxosLeader
 from simtx.protocols.paxos_member import Member, joining, proposing
@@ -24,9 +25,8 @@ def council(faults: int) -> tuple[str, ...]:
     return tuple(f"acceptor-{number}" for number in range(1, 2 * faults + 2))
 
 
-def voting_for(body: object) -> bool:
-    """The leader of ballot 0, and the names of the participants."""
-    return type(body) is tuple and len(body) == 2 and text(body[0]) and names(body[1])
+voting_for: Final = parts(text, names)
+"""The leader of ballot 0, and the names of the participants."""
 
 
 class Apart(Member):
@@ -58,8 +58,7 @@ class Apart(Member):
         """When everybody has ended, no acceptor is needed any more."""
         if self.pending:
             return []
-        self.state = "finished"
-        return [*(self.send(name, "forget") for name in self.agreed), CANCEL_ACKNOWLEDGEMENT, FORGET]
+        return self.over(*(self.send(name, "forget") for name in self.agreed), CANCEL_ACKNOWLEDGEMENT)
 
 
 class ApartLeader(Apart, PaxosLeader):
@@ -80,8 +79,8 @@ class ApartLeader(Apart, PaxosLeader):
             for row in PaxosLeader.transitions
             if row.event not in ("yes", "propose") and (row.event != "join" or row.state == "finishing")
         ),
-        Transition("idle", "ask", "answer_asker", ("finished",), "ENDED: nothing is known here", of="message"),
-        Transition("finishing", "ask", "tell_leader", ("finishing",), "COMMITTED or ABORTED", of="message"),
+        on.message("idle", "ask", "answer_asker", ("finished",), "ENDED: nothing is known here"),
+        on.message("finishing", "ask", "tell_leader", ("finishing",), "COMMITTED or ABORTED"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         **{kind: form for kind, form in PaxosLeader.bodies.items() if kind not in ("yes", "propose")},
@@ -101,15 +100,11 @@ class ApartLeader(Apart, PaxosLeader):
 
     def answer_asker(self, event: Message) -> list[Effect]:
         """An acceptor knows of the transaction, so it was begun here; what is not known any more has ended, or is left to the participants."""
-        self.state = "finished"
-        return [self.send(event.sender, "ended"), FORGET]
+        return self.over(self.send(event.sender, "ended"))
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
         """Leave it to the participants."""
-        if not records:
-            return []
-        self.state = "finished"
-        return [FORGET]
+        return self.over() if records else []
 
 
 class ApartParticipant(Apart, PaxosParticipant):
@@ -127,9 +122,9 @@ class ApartParticipant(Apart, PaxosParticipant):
             and row.event not in ("yes", "propose")
             and (row.event != "join" or row.state in ("idle", "finishing"))
         ),
-        Transition("preparing", "abort", "note_abort", ("preparing",), "remember", of="message"),
-        Transition("idle", "ask", "look_up", ("checking",), "look for the row; none: tombstone", of="message"),
-        Transition("finishing", "ask", "tell_leader", ("finishing",), "COMMITTED or ABORTED", of="message"),
+        on.message("preparing", "abort", "note_abort", ("preparing",), "remember"),
+        on.message("idle", "ask", "look_up", ("checking",), "look for the row; none: tombstone"),
+        on.message("finishing", "ask", "tell_leader", ("finishing",), "COMMITTED or ABORTED"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         **{kind: form for kind, form in PaxosParticipant.bodies.items() if kind not in ("yes", "propose")},
@@ -180,27 +175,23 @@ class PaxosAcceptor(Apart):
             row
             for state in ("idle", "gathering")
             for row in (
-                Transition(
-                    state, "yes", "gather", ("gathering", "bound"), "count; the last one: force, ACCEPTED", of="message"
-                ),
-                Transition(state, "forget", "forget", ("finished",), "nothing is needed any more", of="message"),
+                on.message(state, "yes", "gather", ("gathering", "bound"), "count; the last one: force, ACCEPTED"),
+                on.message(state, "forget", "forget", ("finished",), "nothing is needed any more"),
             )
         ),
-        Transition("gathering", "idle", "forget", ("finished",), "nothing came of it", of="timer"),
+        on.timer("gathering", "idle", "forget", ("finished",), "nothing came of it"),
         *(
             row
             for state in ("idle", "gathering", "bound")
             for row in (
-                Transition(state, "join", "take_join", ("bound",), "force, JOINED; lower: OUTBID", of="message"),
-                Transition(
-                    state, "propose", "take_proposal", ("bound",), "force, ACCEPTED; lower: OUTBID", of="message"
-                ),
+                on.message(state, "join", "take_join", ("bound",), "force, JOINED; lower: OUTBID"),
+                on.message(state, "propose", "take_proposal", ("bound",), "force, ACCEPTED; lower: OUTBID"),
             )
         ),
-        Transition("bound", "forget", "forget", ("finished",), "nothing is needed any more", of="message"),
-        Transition("bound", "idle", "ask", ("bound",), "ASK all who have not ended", of="timer"),
+        on.message("bound", "forget", "forget", ("finished",), "nothing is needed any more"),
+        on.timer("bound", "idle", "ask", ("bound",), "ASK all who have not ended"),
         *(
-            Transition("bound", kind, "strike_off", ("bound", "finished"), "the last one: forget", of="message")
+            on.message("bound", kind, "strike_off", ("bound", "finished"), "the last one: forget")
             for kind in sorted(_ENDED)
         ),
     )
@@ -258,11 +249,6 @@ class PaxosAcceptor(Apart):
             return []
         self.pending.remove(event.sender)
         return [] if self.pending else self.forget(event)
-
-    def forget(self, _event: Message | Timer) -> list[Effect]:
-        """Nobody will ask any more."""
-        self.state = "finished"
-        return [FORGET]
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
         """What was promised and accepted holds."""

@@ -52,7 +52,7 @@ from typing import Any, ClassVar, Final, Literal, get_args
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
-from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn, require_choice
 from simtx.protocols.contract import Machine, Plan, Promise
 from simtx.protocols.paxos_apart import ApartLeader, ApartParticipant, PaxosAcceptor, council
 from simtx.protocols.paxos_leader import PaxosLeader
@@ -108,12 +108,8 @@ class PaxosCommit(BuiltIn):
         faults: Any = self.faults
         if type(faults) is not int or not 0 <= faults <= MOST_FAULTS:
             raise ScenarioError(f"faults = {faults!r}: use a whole number from 0 to {MOST_FAULTS}", "PaxosCommit")
-        if self.leader not in get_args(Leader):
-            choices = " or ".join(f'"{one}"' for one in get_args(Leader))
-            raise ScenarioError(f"leader = {self.leader!r} is not available: use {choices}", "PaxosCommit")
-        if self.acceptors not in get_args(Acceptors):
-            choices = " or ".join(f'"{one}"' for one in get_args(Acceptors))
-            raise ScenarioError(f"acceptors = {self.acceptors!r} is not available: use {choices}", "PaxosCommit")
+        require_choice(self.leader, get_args(Leader), "leader", "PaxosCommit")
+        require_choice(self.acceptors, get_args(Acceptors), "acceptors", "PaxosCommit")
         if self.acceptors == "nodes":
             self._apart()
         require(POLICIES, self.policies, "policies", "PaxosCommit")
@@ -134,10 +130,6 @@ class PaxosCommit(BuiltIn):
                 "PaxosCommit",
             )
         object.__setattr__(self, "further_nodes", council(self.faults))
-
-    def entry(self, plan: Plan) -> str:
-        """The client turns to the leader."""
-        return self.hub or plan.steps[0].service
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank leader or participant."""

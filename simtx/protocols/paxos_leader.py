@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing, text
-from simtx.protocols.commit_machine import CANCEL_VOTE, FORGET, LAZY_ABORT, work_of
+from simtx.protocols.commit_machine import CANCEL_VOTE, LAZY_ABORT, work_of
 from simtx.protocols.contract import (
     Effect,
     Message,
@@ -44,62 +45,35 @@ class PaxosLeader(Member):
 
     role: ClassVar[str] = "leader"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("voting",), "PREPARE to all", of="request"),
-        Transition("idle", "yes", "answer_voter", ("finished",), "F = 0: not known, so aborted: ABORT", of="message"),
-        Transition("idle", "outcome", "adopt", ("finishing",), "answer, the outcome to all", of="message"),
-        Transition(
-            "voting",
-            "yes",
-            "take_yes",
-            ("voting", "finishing"),
-            "acceptor: count; the last one: force; F = 0: decided",
-            of="message",
+        on.request("idle", "begin", "begin", ("voting",), "PREPARE to all"),
+        on.message("idle", "yes", "answer_voter", ("finished",), "F = 0: not known, so aborted: ABORT"),
+        on.message("idle", "outcome", "adopt", ("finishing",), "answer, the outcome to all"),
+        on.message(
+            "voting", "yes", "take_yes", ("voting", "finishing"), "acceptor: count; the last one: force; F = 0: decided"
         ),
-        Transition(
-            "voting",
-            "accepted",
-            "take_accepted",
-            ("voting", "finishing"),
-            "count; F + 1: decided, answer, COMMIT",
-            of="message",
+        on.message(
+            "voting", "accepted", "take_accepted", ("voting", "finishing"), "count; F + 1: decided, answer, COMMIT"
         ),
-        Transition(
-            "voting", "no", "take_no", ("voting", "finishing", "finished"), "answer, ABORT to YES voters", of="message"
+        on.message("voting", "no", "take_no", ("voting", "finishing", "finished"), "answer, ABORT to YES voters"),
+        on.timer(
+            "voting", "vote", "miss_votes", ("joining", "finished"), "too late: lead a higher ballot; F = 0: abort"
         ),
-        Transition(
-            "voting",
-            "vote",
-            "miss_votes",
-            ("joining", "finished"),
-            "too late: lead a higher ballot; F = 0: abort",
-            of="timer",
-        ),
+        on.message("voting", "outcome", "adopt", ("finishing",), "answer, the outcome to all"),
+        on.message("voting", "join", "take_join", ("voting",), "acceptor: force, JOINED"),
+        on.message("voting", "propose", "take_proposal", ("voting",), "acceptor: force, ACCEPTED"),
         *(
             row
-            for state in ("voting", "joining", "proposing")
+            for state in ("joining", "proposing")
             for row in (
-                Transition(state, "outcome", "adopt", ("finishing",), "answer, the outcome to all", of="message"),
-                *(
-                    (
-                        Transition(state, "join", "take_join", (state,), "acceptor: force, JOINED", of="message"),
-                        Transition(
-                            state, "propose", "take_proposal", (state,), "acceptor: force, ACCEPTED", of="message"
-                        ),
-                    )
-                    if state == "voting"
-                    else (
-                        Transition(
-                            state, "no", "take_no", (state, "finishing", "finished"), "ABORT to all", of="message"
-                        ),
-                    )
-                ),
+                on.message(state, "outcome", "adopt", ("finishing",), "answer, the outcome to all"),
+                on.message(state, "no", "take_no", (state, "finishing", "finished"), "ABORT to all"),
             )
         ),
         *LEADING,
         *FINISHING,
-        Transition("finishing", "yes", "tell_voter", ("finishing",), "the outcome to it", of="message"),
-        Transition("finishing", "no", "drop_refuser", ("finishing", "finished"), "nothing to undo there", of="message"),
-        Transition("finishing", "outcome", "acknowledge", ("finishing",), "ACK", of="message"),
+        on.message("finishing", "yes", "tell_voter", ("finishing",), "the outcome to it"),
+        on.message("finishing", "no", "drop_refuser", ("finishing", "finished"), "nothing to undo there"),
+        on.message("finishing", "outcome", "acknowledge", ("finishing",), "ACK"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         **dict.fromkeys(("yes", "ack", "committed", "aborted"), nothing),
@@ -134,10 +108,7 @@ class PaxosLeader(Member):
 
     def answer_voter(self, event: Message) -> list[Effect]:
         """With F = 0 nobody else has accepted anything: aborted. Otherwise others may have: who knows nothing says nothing."""
-        self.state = "finished"
-        if self.faults:
-            return [FORGET]
-        return [self.send(event.sender, "abort"), FORGET]
+        return self.over() if self.faults else self.over(self.send(event.sender, "abort"))
 
     def take_yes(self, event: Message) -> list[Effect]:
         """A vote, of which this node is an acceptor; behind a NO it means nothing."""
@@ -170,11 +141,9 @@ class PaxosLeader(Member):
         self.pending = [name for name in self.participants if name not in self.refused]
         effects = [*self.said(outcome), *map(self.tell, self.to_tell(outcome))]
         if not self.faults and outcome == ABORTED:
-            self.state = "finished"
-            return [LAZY_ABORT, *effects, FORGET]
+            return self.over(LAZY_ABORT, *effects)
         if not self.pending:
-            self.state = "finished"
-            return [*effects, FORGET]
+            return self.over(*effects)
         self.settle()
         return [*effects, self.wait(), cancel]
 
@@ -201,8 +170,7 @@ class PaxosLeader(Member):
         """What was accepted says more than nothing: find out how it ended. The client is answered again."""
         record = self.last_record(records, "acceptor")
         if record is None:
-            self.state = "finished" if records else self.state
-            return [FORGET] if records else []
+            return self.over() if records else []
         self.restore(record)
         if not self.faults:
             return self.decide(COMMITTED, proven=True)

@@ -6,8 +6,9 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import Final
 
-from simtx.protocols.bodies import index, names, operations_of_steps_and_names, text
-from simtx.protocols.commit_machine import CANCEL_ACKNOWLEDGEMENT, FORGET, CommitMachine
+from simtx.protocols import on
+from simtx.protocols.bodies import index, indexes, names, operations, parts, text
+from simtx.protocols.commit_machine import CANCEL_ACKNOWLEDGEMENT, CommitMachine
 from simtx.protocols.contract import (
     Alert,
     Answer,
@@ -21,7 +22,6 @@ from simtx.protocols.contract import (
     SetTimer,
     Suspect,
     Timer,
-    Transition,
 )
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.policies import Policies
@@ -30,7 +30,6 @@ COMMITTED: Final = "committed"
 ABORTED: Final = "aborted"
 CANCEL_LEAD: Final = CancelTimer("lead")
 _NONE: Final = -1  # the ballot of an acceptor that has accepted nothing
-_OUTCOMES: Final = (COMMITTED, ABORTED)
 
 
 def ballot(body: object) -> bool:
@@ -38,30 +37,9 @@ def ballot(body: object) -> bool:
     return type(body) is int and 0 <= body < 2**31
 
 
-def joining(body: object) -> bool:
-    """A ballot, the name of the leader of ballot 0, and the names of the participants."""
-    return type(body) is tuple and len(body) == 3 and ballot(body[0]) and text(body[1]) and names(body[2])
-
-
-def joined(body: object) -> bool:
-    """A ballot, and what was accepted: in which ballot, or -1, and what."""
-    return (
-        type(body) is tuple
-        and len(body) == 3
-        and ballot(body[0])
-        and (body[1] == _NONE or ballot(body[1]))
-        and body[2] in ("", *_OUTCOMES)
-    )
-
-
-def proposing(body: object) -> bool:
-    """A ballot, an outcome, and who takes part."""
-    return type(body) is tuple and len(body) == 4 and body[1] in _OUTCOMES and joining((body[0], *body[2:]))
-
-
-def outcome_of_names(body: object) -> bool:
-    """An outcome, and the names of the participants."""
-    return type(body) is tuple and len(body) == 2 and body[0] in _OUTCOMES and names(body[1])
+def outcome(body: object) -> bool:
+    """How a transaction has ended."""
+    return body in (COMMITTED, ABORTED)
 
 
 def tombstone_or_nothing(body: object) -> bool:
@@ -69,9 +47,16 @@ def tombstone_or_nothing(body: object) -> bool:
     return body is None or body == TOMBSTONE
 
 
-def prepare(body: object) -> bool:
-    """Operations, the numbers of their steps, the names of the participants, and the receiver's place among them."""
-    return type(body) is tuple and len(body) == 4 and operations_of_steps_and_names(body[:3]) and index(body[3])
+joining: Final = parts(ballot, text, names)
+"""A ballot, the name of the leader of ballot 0, and the names of the participants."""
+joined: Final = parts(ballot, lambda body: body == _NONE or ballot(body), lambda body: body == "" or outcome(body))
+"""A ballot, and what was accepted: in which ballot, or -1, and what."""
+proposing: Final = parts(ballot, outcome, text, names)
+"""A ballot, an outcome, and who takes part."""
+outcome_of_names: Final = parts(outcome, names)
+"""An outcome, and the names of the participants."""
+prepare: Final = parts(operations, indexes, names, index)
+"""Operations, the numbers of their steps, the names of the participants, and the receiver's place among them."""
 
 
 class Member(CommitMachine):
@@ -148,10 +133,6 @@ class Member(CommitMachine):
     def acceptors(self) -> tuple[str, ...]:
         """The first 2F + 1 members; the first F + 1 of them are active while nobody fails."""
         return self.members()[: 2 * self.faults + 1]
-
-    def send(self, to: str, kind: str, body: object = None) -> Message:
-        """A message of this transaction."""
-        return Message(kind, self.tx, self.node, to, body)
 
     # --- as an acceptor ------------------------------------------------------------------------------------------------------
 
@@ -341,8 +322,7 @@ class Member(CommitMachine):
         """Forget when everybody has acknowledged."""
         if self.pending:
             return []
-        self.state = "finished"
-        return [CANCEL_ACKNOWLEDGEMENT, FORGET]
+        return self.over(CANCEL_ACKNOWLEDGEMENT)
 
     def take_acknowledgement(self, event: Message) -> list[Effect]:
         """One more knows the outcome for good."""
@@ -389,50 +369,42 @@ class Member(CommitMachine):
 
 
 #: Rows of everybody who leads a ballot beyond the first.
-LEADING: Final = tuple(
-    Transition(state, event, action, to, note, of="message" if event != "lead" else "timer")
-    for state, event, action, to, note in (
-        (
-            "joining",
-            "joined",
-            "take_joined",
-            ("joining", "proposing", "fencing", "finishing", "finished"),
-            "count; F + 1: PROPOSE",
-        ),
-        ("joining", "outbid", "take_outbid", ("joining",), "remember the ballot"),
-        ("joining", "lead", "lead_again", ("joining",), "JOIN again"),
-        (
-            "proposing",
-            "accepted",
-            "take_accepted",
-            ("proposing", "fencing", "finishing", "finished"),
-            "count; F + 1: decided",
-        ),
-        ("proposing", "outbid", "take_outbid", ("proposing",), "remember the ballot"),
-        ("proposing", "lead", "lead_again", ("joining", "proposing"), "PROPOSE again; outbid: a higher ballot"),
-        *(
-            row
-            for state in ("joining", "proposing")
-            for row in (
-                (state, "committed", "learn_commit", ("finishing", "finished"), "it is over: COMMIT to all"),
-                (state, "aborted", "learn_abort", ("fencing", "finishing", "finished"), "it is over: ABORT to all"),
-                (state, "join", "take_join", (state,), "acceptor: force, JOINED"),
-                (state, "propose", "take_proposal", (state,), "acceptor: force, ACCEPTED"),
-            )
-        ),
-    )
+LEADING: Final = (
+    on.message(
+        "joining",
+        "joined",
+        "take_joined",
+        ("joining", "proposing", "fencing", "finishing", "finished"),
+        "count; F + 1: PROPOSE",
+    ),
+    on.message("joining", "outbid", "take_outbid", ("joining",), "remember the ballot"),
+    on.timer("joining", "lead", "lead_again", ("joining",), "JOIN again"),
+    on.message(
+        "proposing",
+        "accepted",
+        "take_accepted",
+        ("proposing", "fencing", "finishing", "finished"),
+        "count; F + 1: decided",
+    ),
+    on.message("proposing", "outbid", "take_outbid", ("proposing",), "remember the ballot"),
+    on.timer("proposing", "lead", "lead_again", ("joining", "proposing"), "PROPOSE again; outbid: a higher ballot"),
+    *(
+        row
+        for state in ("joining", "proposing")
+        for row in (
+            on.message(state, "committed", "learn_commit", ("finishing", "finished"), "it is over: COMMIT to all"),
+            on.message(
+                state, "aborted", "learn_abort", ("fencing", "finishing", "finished"), "it is over: ABORT to all"
+            ),
+            on.message(state, "join", "take_join", (state,), "acceptor: force, JOINED"),
+            on.message(state, "propose", "take_proposal", (state,), "acceptor: force, ACCEPTED"),
+        )
+    ),
 )
 #: Rows of everybody who tells the outcome.
 FINISHING: Final = (
-    Transition(
-        "finishing",
-        "ack",
-        "take_acknowledgement",
-        ("finishing", "finished"),
-        "count; the last one: forget",
-        of="message",
-    ),
-    Transition("finishing", "acknowledgement", "tell_again", ("finishing",), "the outcome again, for ever", of="timer"),
-    Transition("finishing", "join", "tell_leader", ("finishing",), "COMMITTED or ABORTED", of="message"),
-    Transition("finishing", "propose", "tell_leader", ("finishing",), "COMMITTED or ABORTED", of="message"),
+    on.message("finishing", "ack", "take_acknowledgement", ("finishing", "finished"), "count; the last one: forget"),
+    on.timer("finishing", "acknowledgement", "tell_again", ("finishing",), "the outcome again, for ever"),
+    on.message("finishing", "join", "tell_leader", ("finishing",), "COMMITTED or ABORTED"),
+    on.message("finishing", "propose", "tell_leader", ("finishing",), "COMMITTED or ABORTED"),
 )

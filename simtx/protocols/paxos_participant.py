@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing, text
-from simtx.protocols.commit_machine import CANCEL_VOTE, COMMIT, FORGET, work_of
+from simtx.protocols.commit_machine import CANCEL_VOTE, COMMIT, work_of
 from simtx.protocols.contract import (
     Append,
     Branch,
@@ -70,78 +71,52 @@ class PaxosParticipant(Member):
             row
             for state in ("idle", "gathering")
             for row in (
-                Transition(state, "prepare", "prepare", ("preparing",), "do the work", of="message"),
-                Transition(state, "yes", "gather", ("gathering",), "acceptor: wait for the own part", of="message"),
-                Transition(state, "commit", "acknowledge_past", ("finished",), "committed before: ACK", of="message"),
-                Transition(
-                    state,
-                    "abort",
-                    "abort_past",
-                    ("finished", "fencing"),
-                    "tombstone if asked for; F > 0: ACK",
-                    of="message",
-                ),
-                Transition(state, "join", "look_up", ("checking",), "look for the row; none: tombstone", of="message"),
-                Transition(
-                    state, "propose", "look_up", ("checking",), "look for the row; none: tombstone", of="message"
-                ),
+                on.message(state, "prepare", "prepare", ("preparing",), "do the work"),
+                on.message(state, "yes", "gather", ("gathering",), "acceptor: wait for the own part"),
+                on.message(state, "commit", "acknowledge_past", ("finished",), "committed before: ACK"),
+                on.message(state, "abort", "abort_past", ("finished", "fencing"), "tombstone if asked for; F > 0: ACK"),
+                on.message(state, "join", "look_up", ("checking",), "look for the row; none: tombstone"),
+                on.message(state, "propose", "look_up", ("checking",), "look for the row; none: tombstone"),
             )
         ),
-        Transition("gathering", "idle", "forget", ("finished",), "nothing came of it", of="timer"),
-        Transition(
+        # Nothing was accepted, so that nothing has to be remembered.
+        on.timer("gathering", "idle", "forget", ("finished",), "nothing came of it"),
+        on.done(
             "preparing",
             "prepared",
             "vote",
             ("in-doubt", "refusing", "finished"),
             "done: YES to the active acceptors; refused or failed: write it down; committed before: silence",
-            of="done",
         ),
-        Transition("preparing", "yes", "take_yes", ("preparing",), "acceptor: count", of="message"),
-        Transition("refusing", "refused", "refuse", ("finished",), "NO to the leader", of="done"),
-        Transition(
+        on.message("preparing", "yes", "take_yes", ("preparing",), "acceptor: count"),
+        on.done("refusing", "refused", "refuse", ("finished",), "NO to the leader"),
+        on.done(
             "checking",
             "looked-up",
             "tell_past",
             ("finished", "checking"),
             "row: COMMITTED or ABORTED; failed: silence, after a restart: look again",
-            of="done",
         ),
-        Transition(
-            "fencing",
-            "fenced",
-            "fenced",
-            ("finishing", "finished", "fencing"),
-            "ACK; who leads: ABORT to all",
-            of="done",
-        ),
+        on.done("fencing", "fenced", "fenced", ("finishing", "finished", "fencing"), "ACK; who leads: ABORT to all"),
         *(
             row
             for state in ("in-doubt", "joining", "proposing")
             for row in (
-                Transition(state, "prepare", "repeat_yes", (state,), "YES again", of="message"),
-                Transition(
-                    state, "yes", "take_yes", (state,), "acceptor: count; the last one: force, ACCEPTED", of="message"
-                ),
-                Transition(state, "commit", "commit", ("finished",), "force commit, release, ACK", of="message"),
-                Transition(
-                    state, "abort", "roll_back", ("finished", "fencing"), "roll back, release; F > 0: ACK", of="message"
-                ),
+                on.message(state, "prepare", "repeat_yes", (state,), "YES again"),
+                on.message(state, "yes", "take_yes", (state,), "acceptor: count; the last one: force, ACCEPTED"),
+                on.message(state, "commit", "commit", ("finished",), "force commit, release, ACK"),
+                on.message(state, "abort", "roll_back", ("finished", "fencing"), "roll back, release; F > 0: ACK"),
             )
         ),
-        Transition("in-doubt", "join", "take_join", ("in-doubt",), "acceptor: force, JOINED", of="message"),
-        Transition("in-doubt", "propose", "take_proposal", ("in-doubt",), "acceptor: force, ACCEPTED", of="message"),
-        Transition(
-            "in-doubt",
-            "inquiry",
-            "lose_patience",
-            ("in-doubt", "joining"),
-            "lead a higher ballot; F = 0: YES again",
-            of="timer",
+        on.message("in-doubt", "join", "take_join", ("in-doubt",), "acceptor: force, JOINED"),
+        on.message("in-doubt", "propose", "take_proposal", ("in-doubt",), "acceptor: force, ACCEPTED"),
+        on.timer(
+            "in-doubt", "inquiry", "lose_patience", ("in-doubt", "joining"), "lead a higher ballot; F = 0: YES again"
         ),
         *LEADING,
         *FINISHING,
-        Transition("finishing", "commit", "acknowledge", ("finishing",), "ACK", of="message"),
-        Transition("finishing", "abort", "acknowledge", ("finishing",), "ACK", of="message"),
+        on.message("finishing", "commit", "acknowledge", ("finishing",), "ACK"),
+        on.message("finishing", "abort", "acknowledge", ("finishing",), "ACK"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         **dict.fromkeys(("yes", "commit", "ack", "committed", "aborted"), nothing),
@@ -172,11 +147,6 @@ class PaxosParticipant(Member):
         self.state = "gathering"
         return [SetTimer("idle", self.policies.idle_timeout)]
 
-    def forget(self, _event: Timer) -> list[Effect]:
-        """Votes that nothing came of: nothing was accepted, so that nothing has to be remembered."""
-        self.state = "finished"
-        return [FORGET]
-
     def prepare(self, event: Message) -> list[Effect]:
         """Do the work that came with PREPARE, and remember with the branch who takes part."""
         operations, steps, participants, place = event.body
@@ -202,8 +172,7 @@ class PaxosParticipant(Member):
             return [*self.say_yes(), self.doubt(), *self.accept_votes()]
         if event.status == "duplicate":
             # A late copy of PREPARE: how this part has ended was known long ago.
-            self.state = "finished"
-            return [FORGET]
+            return self.over()
         self.asker = event.status
         if not self.faults:
             return self.refuse(event)
@@ -212,10 +181,9 @@ class PaxosParticipant(Member):
 
     def refuse(self, event: Done) -> list[Effect]:
         """NO, to the leader alone: nobody else may propose commit for this participant, and it never will."""
-        self.state = "finished"
         if self.faults and event.status == "failed":
-            return [FORGET]
-        return [self.send(self.leader, "no", self.asker), FORGET]
+            return self.over()
+        return self.over(self.send(self.leader, "no", self.asker))
 
     def say_yes(self) -> list[Effect]:
         """YES to the active acceptors."""
@@ -242,8 +210,7 @@ class PaxosParticipant(Member):
 
     def commit(self, event: Message) -> list[Effect]:
         """Commit first, then acknowledge."""
-        self.state = "finished"
-        return [COMMIT, self.send(event.sender, "ack"), FORGET]
+        return self.over(COMMIT, self.send(event.sender, "ack"))
 
     def roll_back(self, event: Message) -> list[Effect]:
         """Roll back; behind a tombstone if nobody else may have one, or if this acceptor has promised something."""
@@ -269,16 +236,14 @@ class PaxosParticipant(Member):
 
     def acknowledge_past(self, event: Message) -> list[Effect]:
         """COMMIT without a branch: it was committed already."""
-        self.state = "finished"
-        return [self.send(event.sender, "ack"), FORGET]
+        return self.over(self.send(event.sender, "ack"))
 
     def abort_past(self, event: Message) -> list[Effect]:
         """ABORT, and no branch any more."""
         if event.body or self.bound:
             self.asker = event.sender
             return self.leave_tombstone()
-        self.state = "finished"
-        return [self.send(event.sender, "ack"), FORGET] if self.faults else [FORGET]
+        return self.over(self.send(event.sender, "ack")) if self.faults else self.over()
 
     def leave_tombstone(self) -> list[Effect]:
         """Never vote for commit any more."""
@@ -288,8 +253,7 @@ class PaxosParticipant(Member):
     def fenced(self, event: Done) -> list[Effect]:
         """Behind the tombstone: acknowledge, or tell all others."""
         if self.asker:
-            self.state = "finished"
-            return [FORGET] if event.status == "failed" else [self.send(self.asker, "ack"), FORGET]
+            return self.over() if event.status == "failed" else self.over(self.send(self.asker, "ack"))
         if event.status == "failed":
             return self.leave_tombstone()
         return self.finish()
@@ -303,12 +267,11 @@ class PaxosParticipant(Member):
     def tell_past(self, event: Done) -> list[Effect]:
         """Answer from what is durable; after a restart nobody has asked."""
         if not self.asker:
-            return self.resume_ended() if event.status == "failed" else self.forget_all()
-        self.state = "finished"
+            return self.resume_ended() if event.status == "failed" else self.over()
         if event.status == "failed":
-            return [FORGET]  # it asks again
+            return self.over()  # it asks again
         committed = event.status == "duplicate" and event.value not in _NEVER
-        return [self.send(self.asker, COMMITTED if committed else ABORTED), FORGET]
+        return self.over(self.send(self.asker, COMMITTED if committed else ABORTED))
 
     # --- as a leader ---------------------------------------------------------------------------------------------------------
 
@@ -357,18 +320,12 @@ class PaxosParticipant(Member):
         self.state = "checking"
         return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]
 
-    def forget_all(self) -> list[Effect]:
-        """Nobody needs to know more than the row says."""
-        self.state = "finished"
-        return [FORGET]
-
     def finish_again(self) -> list[Effect]:
         """After a restart: commit, if that was not done, and tell all."""
         self.settle()
         self.pending = [name for name in self.members() if name != self.node]
         if not self.pending:
-            self.state = "finished"
-            return [COMMIT, FORGET]
+            return self.over(COMMIT)
         return [*map(self.tell, self.pending), self.wait(), COMMIT]
 
     def resume(self) -> list[Effect]:
@@ -386,7 +343,7 @@ class LeadingParticipant(PaxosParticipant):
     __slots__ = ()
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("preparing",), "PREPARE to the others, do the own part", of="request"),
+        on.request("idle", "begin", "begin", ("preparing",), "PREPARE to the others, do the own part"),
         *(
             Transition(row.state, row.event, row.action, (*row.to, "voting", "finishing"), row.note, row.of)
             if (row.state, row.event) in (("preparing", "prepared"), ("refusing", "refused"))
@@ -394,49 +351,24 @@ class LeadingParticipant(PaxosParticipant):
             for row in PaxosParticipant.transitions
             if row.event != "yes" or row.state not in ("idle", "gathering")
         ),
-        Transition(
-            "idle",
-            "yes",
-            "answer_voter",
-            ("gathering", "finished"),
-            "acceptor: wait; F = 0: aborted: ABORT",
-            of="message",
-        ),
-        Transition("gathering", "yes", "gather", ("gathering",), "acceptor: wait for the own part", of="message"),
-        Transition("preparing", "no", "note_no", ("preparing",), "remember", of="message"),
-        Transition("refusing", "no", "note_no", ("refusing",), "remember", of="message"),
-        Transition(
-            "voting",
-            "yes",
-            "take_yes",
-            ("voting", "finishing"),
-            "count; the last one: force; F = 0: decided",
-            of="message",
-        ),
-        Transition(
-            "voting", "accepted", "take_accepted", ("voting", "finishing"), "count; F + 1: decided", of="message"
-        ),
-        Transition("voting", "no", "take_no", ("finishing", "finished"), "answer, ABORT to YES voters", of="message"),
-        Transition(
-            "voting",
-            "vote",
-            "miss_votes",
-            ("joining", "finished"),
-            "too late: a higher ballot; F = 0: abort",
-            of="timer",
-        ),
-        Transition("voting", "join", "take_join", ("voting",), "force, JOINED", of="message"),
-        Transition("voting", "propose", "take_proposal", ("voting",), "force, ACCEPTED", of="message"),
+        on.message("idle", "yes", "answer_voter", ("gathering", "finished"), "acceptor: wait; F = 0: aborted: ABORT"),
+        on.message("gathering", "yes", "gather", ("gathering",), "acceptor: wait for the own part"),
+        on.message("preparing", "no", "note_no", ("preparing",), "remember"),
+        on.message("refusing", "no", "note_no", ("refusing",), "remember"),
+        on.message("voting", "yes", "take_yes", ("voting", "finishing"), "count; the last one: force; F = 0: decided"),
+        on.message("voting", "accepted", "take_accepted", ("voting", "finishing"), "count; F + 1: decided"),
+        on.message("voting", "no", "take_no", ("finishing", "finished"), "answer, ABORT to YES voters"),
+        on.timer("voting", "vote", "miss_votes", ("joining", "finished"), "too late: a higher ballot; F = 0: abort"),
+        on.message("voting", "join", "take_join", ("voting",), "force, JOINED"),
+        on.message("voting", "propose", "take_proposal", ("voting",), "force, ACCEPTED"),
         *(
-            Transition(state, "no", "take_no", ("fencing", "finishing", "finished"), "ABORT to all", of="message")
+            on.message(state, "no", "take_no", ("fencing", "finishing", "finished"), "ABORT to all")
             for state in ("joining", "proposing")
         ),
-        Transition("voting", "commit", "commit", ("finished",), "answer, force commit, release, ACK", of="message"),
-        Transition(
-            "voting", "abort", "roll_back", ("finished", "fencing"), "answer, roll back, release, ACK", of="message"
-        ),
-        Transition("finishing", "yes", "tell_voter", ("finishing",), "the outcome to it", of="message"),
-        Transition("finishing", "no", "drop_refuser", ("finishing", "finished"), "nothing to undo there", of="message"),
+        on.message("voting", "commit", "commit", ("finished",), "answer, force commit, release, ACK"),
+        on.message("voting", "abort", "roll_back", ("finished", "fencing"), "answer, roll back, release, ACK"),
+        on.message("finishing", "yes", "tell_voter", ("finishing",), "the outcome to it"),
+        on.message("finishing", "no", "drop_refuser", ("finishing", "finished"), "nothing to undo there"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {**PaxosParticipant.bodies, "no": text}
     stale: ClassVar[dict[str, frozenset[str]]] = {
@@ -472,8 +404,7 @@ class LeadingParticipant(PaxosParticipant):
         """With F = 0 a leader that knows nothing has not committed; else the vote is kept for a while."""
         if self.faults:
             return self.gather(event)
-        self.state = "finished"
-        return [self.send(event.sender, "abort"), FORGET]
+        return self.over(self.send(event.sender, "abort"))
 
     def note_no(self, event: Message) -> list[Effect]:
         """A refusal that is as quick as the own part."""
@@ -486,8 +417,7 @@ class LeadingParticipant(PaxosParticipant):
         if not self.first:
             return super().vote(event)
         if event.status == "duplicate":
-            self.state = "finished"
-            return [FORGET]
+            return self.over()
         if event.status != "done":
             self.refused.append(self.node)
             if not self.faults:
@@ -529,8 +459,7 @@ class LeadingParticipant(PaxosParticipant):
         told = [*self.said(self.outcome), *map(self.tell, now)]
         own: list[Effect] = [self.undo()] if aborts else [COMMIT]
         if not self.pending or (aborts and not self.faults):
-            self.state = "finished"
-            return [*told, *own, FORGET]
+            return self.over(*told, *own)
         cancel = CANCEL_LEAD if self.own else CANCEL_VOTE
         if self.own and not aborts:
             own = [Append(("outcome", self.leader, self.participants)), *own]

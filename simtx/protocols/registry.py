@@ -59,6 +59,7 @@ LABELS: Final[Mapping[str, str]] = types.MappingProxyType({name: kind.label for 
 T = TypeVar("T")
 _METHODS: Final = ("entry", "machine", "daemons", "check")
 _WHERE: Final = "strategy"
+_SIMPLE: Final = (bool, int, float, str)
 _TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -92,10 +93,13 @@ def strategies() -> Listing[Strategy]:
 
 def options_of(one: Strategy) -> dict[str, Any]:
     """The options of a built-in strategy that can be given as text, with their values."""
-    kind = type(one)
-    types_of_fields = get_type_hints(kind)
-    known = {field.name: types_of_fields[field.name] for field in fields(cast("BuiltIn", kind)) if field.init}
-    return {option: getattr(one, option) for option in _textual(known)}
+    return {name: getattr(one, name) for name in _textual(_options(cast("BuiltIn", type(one))))}
+
+
+def _options(kind: type[Any]) -> dict[str, Any]:
+    """The options that objects of a dataclass are made with, with their types."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
 
 
 def _written(value: Any) -> str:
@@ -235,8 +239,7 @@ def options_in(text: str, name: str, options: str, kind: type[Any], where: str) 
     Raises:
         ScenarioError: There is no such option, one is given twice, or a value does not fit.
     """
-    types_of_fields = get_type_hints(kind)
-    known = {field.name: types_of_fields[field.name] for field in fields(kind) if field.init}
+    known = _options(kind)
     values: dict[str, Any] = {}
     for part in options.split(","):
         option, equals, value = (piece.strip() for piece in part.partition("="))
@@ -295,11 +298,10 @@ def option(kind: type[Any], name: str, value: Any, what: str) -> Any:
         ScenarioError: The value does not fit.
     """
     wanted = get_type_hints(kind)[name]
-    simple = (bool, int, float, str)
-    textual = any(one in simple or get_origin(one) is Literal for one in _alternatives(wanted))
+    textual = _textual({name: wanted})
     if value is None and type(None) in _alternatives(wanted):
         return None
-    if textual and isinstance(value, simple):
+    if textual and isinstance(value, _SIMPLE):
         return _value(wanted, str(value), what)
     if textual:
         raise ScenarioError(f"{what} is a {type(value).__name__}; it must be a number, a text or a truth value", _WHERE)
@@ -313,11 +315,10 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 def _textual(known: Mapping[str, Any]) -> list[str]:
     """The options that can be given as text."""
-    simple = (bool, int, float, str)
     return [
         name
         for name, kind in known.items()
-        if any(one in simple or get_origin(one) is Literal for one in _alternatives(kind))
+        if any(one in _SIMPLE or get_origin(one) is Literal for one in _alternatives(kind))
     ]
 
 

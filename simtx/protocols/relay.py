@@ -32,8 +32,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, TypeAlias, TypeVar
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
+from simtx.protocols import on
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.contract import (
     Alert,
@@ -64,7 +65,6 @@ PART: Final = "part"
 """Value of a poller's ``rows``: fewer than it asked for."""
 _ROWS: Final = "rows"
 _BEFORE_ALL: Final = (-1, -1)
-_Part = TypeVar("_Part", bound=Machine)
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -99,16 +99,14 @@ class Poller(Machine):
     role: ClassVar[str] = "poller"
     initial: ClassVar[str] = "stopped"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition(
-            "stopped", "start", "start", ("running",), "read what a crash has left; poll at a random phase", of="timer"
-        ),
-        Transition("running", "poll", "poll", ("running",), "read", of="timer"),
-        Transition("running", "wake", "wake", ("running",), "read", of="timer"),
-        Transition("running", "rows", "rows", ("running",), "note whether there may be more", of="done"),
-        Transition("running", "delivered", "delivered", ("running",), "back-off starts anew", of="timer"),
-        Transition("running", "held", "hold", ("running",), "back off, once for all", of="timer"),
-        Transition("running", "idle", "idle", ("running",), "there may be more: read", of="timer"),
-        Transition("running", "backoff", "again", ("running",), "tell the couriers that wait", of="timer"),
+        on.timer("stopped", "start", "start", ("running",), "read what a crash has left; poll at a random phase"),
+        on.timer("running", "poll", "poll", ("running",), "read"),
+        on.timer("running", "wake", "wake", ("running",), "read"),
+        on.done("running", "rows", "rows", ("running",), "note whether there may be more"),
+        on.timer("running", "delivered", "delivered", ("running",), "back-off starts anew"),
+        on.timer("running", "held", "hold", ("running",), "back off, once for all"),
+        on.timer("running", "idle", "idle", ("running",), "there may be more: read"),
+        on.timer("running", "backoff", "again", ("running",), "tell the couriers that wait"),
     )
 
     def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES, reader: Reader = "marks") -> None:
@@ -195,16 +193,15 @@ class Courier(Machine):
     role: ClassVar[str] = "courier"
     initial: ClassVar[str] = "queued"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("queued", "go", "go", ("publishing",), "publish", of="timer"),
-        Transition(
+        on.timer("queued", "go", "go", ("publishing",), "publish"),
+        on.done(
             "publishing",
             "published",
             "published",
             ("delivered", "held"),
             "acknowledged: mark, tell the poller; failed: tell the poller, wait",
-            of="done",
         ),
-        Transition("held", "again", "go", ("publishing",), "publish again", of="timer"),
+        on.timer("held", "again", "go", ("publishing",), "publish again"),
     )
 
     def __init__(self, node: str, row: OutboxRow) -> None:
@@ -249,21 +246,14 @@ class Relay(Machine):
     role: ClassVar[str] = "relay"
     initial: ClassVar[str] = "stopped"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition(
-            "stopped", "start", "ask", ("running",), "read what a crash has left; poll at a random phase", of="timer"
+        on.timer("stopped", "start", "ask", ("running",), "read what a crash has left; poll at a random phase"),
+        on.timer("running", "poll", "ask", ("running",), "read unmarked rows"),
+        on.timer("running", "wake", "ask", ("running",), "a local transaction wrote rows: read at once"),
+        on.done("running", "rows", "publish", ("running",), "publish the first row of each transaction"),
+        on.done(
+            "running", "published", "published", ("running",), "acknowledged: mark, publish the next; failed: hold"
         ),
-        Transition("running", "poll", "ask", ("running",), "read unmarked rows", of="timer"),
-        Transition("running", "wake", "ask", ("running",), "a local transaction wrote rows: read at once", of="timer"),
-        Transition("running", "rows", "publish", ("running",), "publish the first row of each transaction", of="done"),
-        Transition(
-            "running",
-            "published",
-            "published",
-            ("running",),
-            "acknowledged: mark, publish the next; failed: hold",
-            of="done",
-        ),
-        Transition("running", "backoff", "ask", ("running",), "publish the held rows again", of="timer"),
+        on.timer("running", "backoff", "ask", ("running",), "publish the held rows again"),
     )
 
     def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES, reader: Reader = "marks") -> None:
@@ -365,16 +355,9 @@ class Relay(Machine):
         if not self.couriers:
             self._to_poller(_IDLE, effects)
 
-    def clone(self) -> Relay:
+    def clone(self) -> Self:
         """An independent copy, of its parts, too."""
         twin = super().clone()
-        assert isinstance(twin, Relay)  # noqa: S101 - a copy is of its own class
-        twin.poller = _copy(self.poller)
-        twin.couriers = {tx: tuple(map(_copy, chain)) for tx, chain in self.couriers.items()}
+        twin.poller = self.poller.clone()
+        twin.couriers = {tx: tuple(courier.clone() for courier in chain) for tx, chain in self.couriers.items()}
         return twin
-
-
-def _copy(part: _Part) -> _Part:
-    twin = part.clone()
-    assert isinstance(twin, type(part))  # noqa: S101 - likewise
-    return twin

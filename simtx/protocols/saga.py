@@ -51,6 +51,7 @@ from typing import ClassVar, Final, Literal
 from simtx.arguments import require
 from simtx.errors import PeerFault, ScenarioError
 from simtx.protocols import bodies as forms
+from simtx.protocols import on
 from simtx.protocols.bodies import Form
 from simtx.protocols.built_in import BuiltIn
 from simtx.protocols.contract import (
@@ -138,64 +139,34 @@ class Orchestrator(Machine):
     initial: ClassVar[str] = "idle"
     by_step: ClassVar[tuple[str, ...]] = ("attempts", "cause", "status")
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "_begin", ("running",), "record the plan; command the first steps", of="request"),
+        on.request("idle", "begin", "_begin", ("running",), "record the plan; command the first steps"),
         *_rows("idle", "_stray", "done refused error undone reply backoff retry skip resolve"),
         *_rows("running", "_ignore", "begin retry skip resolve"),
-        Transition(
-            "running",
-            "done",
-            "_done",
-            ("running", "committed"),
-            "record; command the next steps, or answer",
-            of="message",
-        ),
-        Transition("running", "refused", "_refused", _REFUSED_TO, "turn back; after the pivot: stuck", of="message"),
-        Transition(
-            "running", "error", "_error", ("running", "halting", "compensating"), "back off, or turn back", of="message"
-        ),
-        Transition(
-            "running", "reply", "_overdue", ("running", "compensating"), "command again, or turn back", of="timer"
-        ),
-        Transition("running", "backoff", "_again", ("running",), "command again", of="timer"),
+        on.message("running", "done", "_done", ("running", "committed"), "record; command the next steps, or answer"),
+        on.message("running", "refused", "_refused", _REFUSED_TO, "turn back; after the pivot: stuck"),
+        on.message("running", "error", "_error", ("running", "halting", "compensating"), "back off, or turn back"),
+        on.timer("running", "reply", "_overdue", ("running", "compensating"), "command again, or turn back"),
+        on.timer("running", "backoff", "_again", ("running",), "command again"),
         *_rows("halting", "_ignore", "begin backoff retry skip resolve"),
-        Transition("halting", "done", "_halted", ("halting", "compensating"), "one branch less", of="message"),
-        Transition(
-            "halting", "refused", "_halted", ("halting", "compensating", "aborted"), "one branch less", of="message"
-        ),
-        Transition(
-            "halting", "error", "_halted", ("halting", "compensating"), "outcome unknown: one branch less", of="message"
-        ),
-        Transition("halting", "reply", "_abandon", ("compensating",), "give up the other branches", of="timer"),
+        on.message("halting", "done", "_halted", ("halting", "compensating"), "one branch less"),
+        on.message("halting", "refused", "_halted", ("halting", "compensating", "aborted"), "one branch less"),
+        on.message("halting", "error", "_halted", ("halting", "compensating"), "outcome unknown: one branch less"),
+        on.timer("halting", "reply", "_abandon", ("compensating",), "give up the other branches"),
         *_rows("compensating", "_ignore", "begin done refused retry skip resolve"),
-        Transition(
-            "compensating",
-            "undone",
-            "_undone",
-            ("compensating", "aborted"),
-            "record; undo the steps before",
-            of="message",
-        ),
-        Transition("compensating", "error", "_error", ("compensating", "stuck"), "back off, or give up", of="message"),
-        Transition(
-            "compensating", "reply", "_overdue", ("compensating", "stuck"), "command again, or give up", of="timer"
-        ),
-        Transition("compensating", "backoff", "_again", ("compensating",), "command again", of="timer"),
+        on.message("compensating", "undone", "_undone", ("compensating", "aborted"), "record; undo the steps before"),
+        on.message("compensating", "error", "_error", ("compensating", "stuck"), "back off, or give up"),
+        on.timer("compensating", "reply", "_overdue", ("compensating", "stuck"), "command again, or give up"),
+        on.timer("compensating", "backoff", "_again", ("compensating",), "command again"),
         *_rows("stuck", "_ignore", "begin"),
-        Transition("stuck", "done", "_freed", ("stuck", "running", "committed"), "other branches go on", of="message"),
-        Transition("stuck", "refused", "_refused", ("stuck",), "another one", of="message"),
-        Transition(
-            "stuck", "undone", "_freed", ("stuck", "compensating", "aborted"), "other branches go on", of="message"
-        ),
-        Transition("stuck", "error", "_error", ("stuck",), "back off, or give up", of="message"),
-        Transition("stuck", "reply", "_overdue", ("stuck",), "command again, or give up", of="timer"),
-        Transition("stuck", "backoff", "_again", ("stuck",), "command again", of="timer"),
-        Transition(
-            "stuck", "retry", "_retry", ("running", "compensating"), "the operator has removed the cause", of="request"
-        ),
-        Transition("stuck", "skip", "_skip", _SKIP_TO, "the operator answers for the step", of="request"),
-        Transition(
-            "stuck", "resolve", "_resolve", ("committed", "aborted"), "the operator has done the rest", of="request"
-        ),
+        on.message("stuck", "done", "_freed", ("stuck", "running", "committed"), "other branches go on"),
+        on.message("stuck", "refused", "_refused", ("stuck",), "another one"),
+        on.message("stuck", "undone", "_freed", ("stuck", "compensating", "aborted"), "other branches go on"),
+        on.message("stuck", "error", "_error", ("stuck",), "back off, or give up"),
+        on.timer("stuck", "reply", "_overdue", ("stuck",), "command again, or give up"),
+        on.timer("stuck", "backoff", "_again", ("stuck",), "command again"),
+        on.request("stuck", "retry", "_retry", ("running", "compensating"), "the operator has removed the cause"),
+        on.request("stuck", "skip", "_skip", _SKIP_TO, "the operator answers for the step"),
+        on.request("stuck", "resolve", "_resolve", ("committed", "aborted"), "the operator has done the rest"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         "done": forms.index,
@@ -653,10 +624,6 @@ class Saga(BuiltIn):
         policy = self.policies or Policies()
         object.__setattr__(self, "policy", policy)
         object.__setattr__(self, "wait", SetTimer("reply", policy.call_timeout, policy.backoff.bound(0)))
-
-    def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the protocol passes the plan
-        """The client's request goes to the orchestrator."""
-        return HUB
 
     def machine(self, node: str, tx: int) -> Machine:
         """An orchestrator on the hub, a participant elsewhere."""

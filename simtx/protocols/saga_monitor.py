@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form
 from simtx.protocols.choreographed_plan import REPORT_EVENTS, BranchEvent, graph_of
 from simtx.protocols.contract import (
@@ -60,19 +61,17 @@ class SagaMonitor(Machine):
     role: ClassVar[str] = "monitor"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "saga-done", "begin", ("idle", "watching"), "the first step: watch it", of="delivery"),
-        Transition("idle", "saga-refused", "ignore", ("idle",), "over, or its start is not known", of="delivery"),
-        Transition("idle", "saga-undone", "ignore", ("idle",), "likewise", of="delivery"),
-        Transition("watching", "saga-done", "progress", ("watching", "finished"), "wait anew, or over", of="delivery"),
-        Transition("watching", "saga-refused", "progress", ("watching",), "wait anew", of="delivery"),
-        Transition(
-            "watching", "saga-undone", "progress", ("watching", "finished"), "wait anew, or over", of="delivery"
-        ),
-        Transition("watching", "patience", "complain", ("stuck",), "say that it is stuck", of="timer"),
-        Transition("stuck", "saga-done", "progress", ("watching", "finished"), "it was slow", of="delivery"),
-        Transition("stuck", "saga-refused", "progress", ("watching",), "it was slow", of="delivery"),
-        Transition("stuck", "saga-undone", "progress", ("watching", "finished"), "it was slow", of="delivery"),
-        Transition("stuck", "silence", "give_up", ("finished",), "nobody helps it", of="timer"),
+        on.delivery("idle", "saga-done", "begin", ("idle", "watching"), "the first step: watch it"),
+        on.delivery("idle", "saga-refused", "ignore", ("idle",), "over, or its start is not known"),
+        on.delivery("idle", "saga-undone", "ignore", ("idle",), "likewise"),
+        on.delivery("watching", "saga-done", "progress", ("watching", "finished"), "wait anew, or over"),
+        on.delivery("watching", "saga-refused", "progress", ("watching",), "wait anew"),
+        on.delivery("watching", "saga-undone", "progress", ("watching", "finished"), "wait anew, or over"),
+        on.timer("watching", "patience", "complain", ("stuck",), "say that it is stuck"),
+        on.delivery("stuck", "saga-done", "progress", ("watching", "finished"), "it was slow"),
+        on.delivery("stuck", "saga-refused", "progress", ("watching",), "it was slow"),
+        on.delivery("stuck", "saga-undone", "progress", ("watching", "finished"), "it was slow"),
+        on.timer("stuck", "silence", "give_up", ("finished",), "nobody helps it"),
     )
     bodies: ClassVar[Mapping[str, Form]] = REPORT_EVENTS
 

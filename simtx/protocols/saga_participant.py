@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, step
 from simtx.protocols.contract import Branch, Done, Effect, Forget, Machine, Message, Step, Transact, Transition
 from simtx.protocols.names import TOMBSTONE
@@ -56,17 +57,15 @@ class Participant(Machine):
     role: ClassVar[str] = "participant"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "do", "_command", ("working",), "run the action", of="message"),
-        Transition("idle", "undo", "_command", ("working",), "run the compensation", of="message"),
-        Transition("idle", "resolve", "_command", ("working",), "look the action up, fence it", of="message"),
-        Transition("working", "do", "_queue", ("working",), "wait", of="message"),
-        Transition("working", "undo", "_queue", ("working",), "wait", of="message"),
-        Transition("working", "resolve", "_queue", ("working",), "wait", of="message"),
-        Transition("working", "action", "_acted", ("idle", "working"), "reply done, refused or error", of="done"),
-        Transition("working", "compensation", "_compensated", ("idle", "working"), "reply undone or error", of="done"),
-        Transition(
-            "working", "resolution", "_resolved", ("idle", "working"), "reply done, refused or error", of="done"
-        ),
+        on.message("idle", "do", "_command", ("working",), "run the action"),
+        on.message("idle", "undo", "_command", ("working",), "run the compensation"),
+        on.message("idle", "resolve", "_command", ("working",), "look the action up, fence it"),
+        on.message("working", "do", "_queue", ("working",), "wait"),
+        on.message("working", "undo", "_queue", ("working",), "wait"),
+        on.message("working", "resolve", "_queue", ("working",), "wait"),
+        on.done("working", "action", "_acted", ("idle", "working"), "reply done, refused or error"),
+        on.done("working", "compensation", "_compensated", ("idle", "working"), "reply undone or error"),
+        on.done("working", "resolution", "_resolved", ("idle", "working"), "reply done, refused or error"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {"do": step, "undo": step, "resolve": step}
 

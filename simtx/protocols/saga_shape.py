@@ -7,6 +7,7 @@ cached for each distinct pair of dependencies and kinds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from simtx.protocols.contract import Append, Plan, Step, StepKind
 from simtx.protocols.operations import writes
@@ -37,25 +38,19 @@ class Shape:
         return _shape, (self.before, self.kinds)
 
 
-_CACHE: dict[tuple[tuple[tuple[int, ...], ...], tuple[StepKind, ...]], Shape] = {}
-
-
 def shape_of(steps: tuple[Step, ...]) -> Shape:
     """The shape of these steps, which are listed in a topological order."""
-    before = tuple([step.after for step in steps])  # a list first: a tuple of a generator takes three times as long
-    kinds = tuple([step.kind for step in steps])
-    return _CACHE.get((before, kinds)) or _shape(before, kinds)
+    # A list first: a tuple of a generator takes three times as long.
+    return _shape(tuple([step.after for step in steps]), tuple([step.kind for step in steps]))
 
 
+@cache
 def _shape(before: tuple[tuple[int, ...], ...], kinds: tuple[StepKind, ...]) -> Shape:
-    known = _CACHE.get((before, kinds))
-    if known is not None:
-        return known
     following: list[list[int]] = [[] for _ in before]
     for index, predecessors in enumerate(before):
         for predecessor in dict.fromkeys(predecessors):
             following[predecessor].append(index)
-    shape = Shape(
+    return Shape(
         before=before,
         kinds=kinds,
         next=tuple(tuple(indexes) for indexes in following),
@@ -63,8 +58,6 @@ def _shape(before: tuple[tuple[int, ...], ...], kinds: tuple[StepKind, ...]) -> 
         pivot=kinds.index("pivot") if "pivot" in kinds else -1,
         done=tuple(Append(("done", index)) for index in range(len(before))),
     )
-    _CACHE[before, kinds] = shape
-    return shape
 
 
 def check_plan(plan: Plan, hub: str) -> str | None:

@@ -41,6 +41,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from simtx.arguments import require
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing
 from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.commit_machine import (
@@ -48,7 +49,6 @@ from simtx.protocols.commit_machine import (
     ANSWER_COMMITTED,
     CANCEL_ACKNOWLEDGEMENT,
     COMMITTED,
-    FORGET,
     LAZY_END,
     CommitMachine,
     Work,
@@ -99,57 +99,32 @@ class TccCoordinator(CommitMachine):
 
     role: ClassVar[str] = "coordinator"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("trying",), "force begin, TRY to all", of="request"),
-        Transition(
+        on.request("idle", "begin", "begin", ("trying",), "force begin, TRY to all"),
+        on.message(
             "trying",
             "tried",
             "take_tried",
             ("trying", "confirming", "finished"),
             "count; the last one: force confirm, answer, CONFIRM",
-            of="message",
         ),
-        Transition(
+        on.message(
             "trying",
             "refused",
             "take_refused",
             ("cancelling", "finished"),
             "lazy cancel, answer, CANCEL to those that have reserved",
-            of="message",
         ),
-        Transition(
-            "trying", "failed", "take_failed", ("cancelling", "finished"), "lazy cancel, answer, CANCEL", of="message"
+        on.message("trying", "failed", "take_failed", ("cancelling", "finished"), "lazy cancel, answer, CANCEL"),
+        on.timer(
+            "trying", "tries", "miss_tries", ("cancelling", "finished"), "too late: lazy cancel, answer, CANCEL to all"
         ),
-        Transition(
-            "trying",
-            "tries",
-            "miss_tries",
-            ("cancelling", "finished"),
-            "too late: lazy cancel, answer, CANCEL to all",
-            of="timer",
-        ),
-        Transition(
-            "confirming",
-            "confirmed",
-            "take_ended",
-            ("confirming", "finished"),
-            "count; the last one: end",
-            of="message",
-        ),
-        Transition("confirming", "acknowledgement", "repeat", ("confirming",), "CONFIRM again, for ever", of="timer"),
-        Transition("cancelling", "tried", "cancel_late", ("cancelling",), "CANCEL to it, too", of="message"),
-        Transition("cancelling", "failed", "cancel_late", ("cancelling",), "CANCEL to it, too", of="message"),
-        Transition(
-            "cancelling", "refused", "drop_late", ("cancelling", "finished"), "nothing to cancel there", of="message"
-        ),
-        Transition(
-            "cancelling",
-            "cancelled",
-            "take_ended",
-            ("cancelling", "finished"),
-            "count; the last one: end",
-            of="message",
-        ),
-        Transition("cancelling", "acknowledgement", "repeat", ("cancelling",), "CANCEL again, for ever", of="timer"),
+        on.message("confirming", "confirmed", "take_ended", ("confirming", "finished"), "count; the last one: end"),
+        on.timer("confirming", "acknowledgement", "repeat", ("confirming",), "CONFIRM again, for ever"),
+        on.message("cancelling", "tried", "cancel_late", ("cancelling",), "CANCEL to it, too"),
+        on.message("cancelling", "failed", "cancel_late", ("cancelling",), "CANCEL to it, too"),
+        on.message("cancelling", "refused", "drop_late", ("cancelling", "finished"), "nothing to cancel there"),
+        on.message("cancelling", "cancelled", "take_ended", ("cancelling", "finished"), "count; the last one: end"),
+        on.timer("cancelling", "acknowledgement", "repeat", ("cancelling",), "CANCEL again, for ever"),
     )
     bodies: ClassVar[Mapping[str, Form]] = dict.fromkeys(
         ("tried", "refused", "failed", "confirmed", "cancelled"), nothing
@@ -184,7 +159,7 @@ class TccCoordinator(CommitMachine):
 
     def command(self, kind: str, service: str) -> Message:
         """A command carries the operations: a participant keeps nothing but its rows."""
-        return Message(kind, self.tx, self.node, service, self.work[service])
+        return self.send(service, kind, self.work[service])
 
     def first_answer(self, sender: str) -> bool:
         """Whether this is the first answer of a service to TRY; another one is a late copy.
@@ -204,8 +179,7 @@ class TccCoordinator(CommitMachine):
         if not self.first_answer(event.sender) or self.pending:
             return []
         if not self.held:
-            self.state = "finished"
-            return [COMMITTED, ANSWER_COMMITTED, _CANCEL_TRIES, FORGET]
+            return self.over(COMMITTED, ANSWER_COMMITTED, _CANCEL_TRIES)
         self.state = "confirming"
         # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
         return [_CONFIRM, COMMITTED, ANSWER_COMMITTED, *self.end("confirm", self.held), _CANCEL_TRIES]
@@ -246,8 +220,7 @@ class TccCoordinator(CommitMachine):
         """Tell the client, and begin to cancel."""
         effects: list[Effect] = [_LAZY_CANCEL, ABORTED, Answer("aborted", reason)]
         if not self.held:
-            self.state = "finished"
-            return [*effects, _CANCEL_TRIES, FORGET]
+            return self.over(*effects, _CANCEL_TRIES)
         self.state = "cancelling"
         return [*effects, *self.end("cancel", now), _CANCEL_TRIES]
 
@@ -283,8 +256,7 @@ class TccCoordinator(CommitMachine):
         """Forget when every reservation has ended."""
         if self.held:
             return []
-        self.state = "finished"
-        return [CANCEL_ACKNOWLEDGEMENT, LAZY_END, FORGET]
+        return self.over(CANCEL_ACKNOWLEDGEMENT, LAZY_END)
 
     def repeat(self, _event: Timer) -> list[Effect]:
         """Send CONFIRM or CANCEL again, for ever, also to those that have not answered TRY: a reservation cannot be left alone."""
@@ -303,8 +275,7 @@ class TccCoordinator(CommitMachine):
             return []
         kinds = {record[0] for record in records}
         if "end" in kinds or records[0][0] != "begin":
-            self.state = "finished"
-            return [FORGET]
+            return self.over()
         branches: Sequence[Any] = records[0][1]
         self.work = {service: (tuple(operations), tuple(steps)) for service, operations, steps in branches}
         self.held = [*self.work]
@@ -337,10 +308,6 @@ class TryConfirmCancel(BuiltIn):
 
     def __post_init__(self) -> None:
         require(POLICIES, self.policies, "policies", "TryConfirmCancel")
-
-    def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the coordinator, whatever the plan
-        """The client turns to the coordinator."""
-        return HUB
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""

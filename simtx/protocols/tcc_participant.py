@@ -37,6 +37,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final, NamedTuple
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, operations_of_steps
 from simtx.protocols.contract import Branch, Done, Effect, Forget, Machine, Message, Operation, Transact, Transition
 from simtx.protocols.operations import writes
@@ -94,16 +95,13 @@ class TccParticipant(Machine):
     role: ClassVar[str] = "participant"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "try", "take", ("working",), "reserve, write the row", of="message"),
-        Transition("idle", "confirm", "take", ("working",), "use what is reserved, write the row", of="message"),
-        Transition("idle", "cancel", "take", ("working",), "release what is reserved; no row: tombstone", of="message"),
-        *(
-            Transition("working", kind, "queue", ("working",), "wait", of="message")
-            for kind in ("try", "confirm", "cancel")
-        ),
-        Transition("working", "tried", "tell_tried", ("idle", "working"), "TRIED, REFUSED or FAILED", of="done"),
-        Transition("working", "confirmed", "tell_ended", ("idle", "working"), "CONFIRMED; failed: silence", of="done"),
-        Transition("working", "cancelled", "tell_ended", ("idle", "working"), "CANCELLED; failed: silence", of="done"),
+        on.message("idle", "try", "take", ("working",), "reserve, write the row"),
+        on.message("idle", "confirm", "take", ("working",), "use what is reserved, write the row"),
+        on.message("idle", "cancel", "take", ("working",), "release what is reserved; no row: tombstone"),
+        *(on.message("working", kind, "queue", ("working",), "wait") for kind in ("try", "confirm", "cancel")),
+        on.done("working", "tried", "tell_tried", ("idle", "working"), "TRIED, REFUSED or FAILED"),
+        on.done("working", "confirmed", "tell_ended", ("idle", "working"), "CONFIRMED; failed: silence"),
+        on.done("working", "cancelled", "tell_ended", ("idle", "working"), "CANCELLED; failed: silence"),
     )
     bodies: ClassVar[Mapping[str, Form]] = dict.fromkeys(("try", "confirm", "cancel"), operations_of_steps)
 

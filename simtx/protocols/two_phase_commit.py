@@ -49,7 +49,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
-from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn, require_choice
 from simtx.protocols.contract import Machine, Plan, Promise
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
@@ -113,9 +113,9 @@ class TwoPhaseCommit(BuiltIn):
     asks: ClassVar = ("Transact", "Execute", "Prepare", "Commit", "Rollback")
 
     def __post_init__(self) -> None:
-        _check_option("presumption", self.presumption, get_args(Presumption))
-        _check_option("work", self.work, get_args(Work))
-        _check_option("termination", self.termination, get_args(Termination))
+        require_choice(self.presumption, get_args(Presumption), "presumption", "TwoPhaseCommit")
+        require_choice(self.work, get_args(Work), "work", "TwoPhaseCommit")
+        require_choice(self.termination, get_args(Termination), "termination", "TwoPhaseCommit")
         if not isinstance(self.one_phase, bool):
             raise ScenarioError(f"one_phase = {self.one_phase!r}: use true or false", "TwoPhaseCommit")
         last: Any = self.last_resource
@@ -138,10 +138,6 @@ class TwoPhaseCommit(BuiltIn):
         ]
         if len(chosen) > 1:
             raise ScenarioError(f"{chosen[0]} and {chosen[1]} exclude each other: choose one", "TwoPhaseCommit")
-
-    def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the coordinator, whatever the plan
-        """The client turns to the coordinator."""
-        return HUB
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
@@ -167,9 +163,3 @@ class TwoPhaseCommit(BuiltIn):
             choices = ", ".join(services)
             return f"no step is on the last resource '{self.last_resource}': use one of the services {choices}"
         return None
-
-
-def _check_option(name: str, value: object, available: tuple[str, ...]) -> None:
-    if value not in available:
-        choices = " or ".join(f'"{one}"' for one in available)
-        raise ScenarioError(f"{name} = {value!r} is not available: use {choices}", "TwoPhaseCommit")

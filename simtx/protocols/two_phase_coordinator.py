@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from simtx.errors import PeerFault
-from simtx.protocols.bodies import Form, index, indexed_text, nothing, text
+from simtx.protocols import on
+from simtx.protocols.bodies import Form, nothing, text
 from simtx.protocols.commit_machine import (
     ABORTED,
     ANSWER_ABORTED,
@@ -23,6 +24,7 @@ from simtx.protocols.contract import (
     Alert,
     Answer,
     Append,
+    CancelTimer,
     Effect,
     Message,
     Record,
@@ -51,64 +53,35 @@ class Coordinator(CommitMachine):
 
     role: ClassVar[str] = "coordinator"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("voting", "finished"), "PREPARE to all", of="request"),
-        Transition("idle", "yes", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
-        Transition("idle", "inquiry", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
-        Transition(
+        on.request("idle", "begin", "begin", ("voting", "finished"), "PREPARE to all"),
+        on.message("idle", "yes", "presume_abort", ("finished",), "not known, so aborted: ABORT"),
+        on.message("idle", "inquiry", "presume_abort", ("finished",), "not known, so aborted: ABORT"),
+        on.message(
             "voting",
             "yes",
             "take_yes",
             ("voting", "committing"),
             "count; the last vote: force commit, answer, COMMIT to YES voters",
-            of="message",
         ),
-        Transition(
+        on.message(
             "voting",
             "read",
             "take_read",
             ("voting", "committing", "finished"),
             "drop out; all READ: answer, nothing to log",
-            of="message",
         ),
-        Transition(
-            "voting", "no", "take_no", ("voting", "finished"), "lazy abort, answer, ABORT to YES voters", of="message"
+        on.message("voting", "no", "take_no", ("voting", "finished"), "lazy abort, answer, ABORT to YES voters"),
+        on.timer("voting", "vote", "miss_votes", ("finished",), "too late: lazy abort, answer, ABORT to YES voters"),
+        on.message("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence"),
+        on.message(
+            "committing", "ack", "take_acknowledgement", ("committing", "finished"), "count; the last one: lazy end"
         ),
-        Transition(
-            "voting",
-            "vote",
-            "miss_votes",
-            ("finished",),
-            "too late: lazy abort, answer, ABORT to YES voters",
-            of="timer",
+        on.timer(
+            "committing", "acknowledgement", "repeat_commit", ("committing",), "COMMIT again to those without ACK"
         ),
-        Transition("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence", of="message"),
-        Transition(
-            "committing",
-            "ack",
-            "take_acknowledgement",
-            ("committing", "finished"),
-            "count; the last one: lazy end",
-            of="message",
-        ),
-        Transition(
-            "committing",
-            "acknowledgement",
-            "repeat_commit",
-            ("committing",),
-            "COMMIT again to those without ACK",
-            of="timer",
-        ),
-        Transition("committing", "inquiry", "tell_commit", ("committing",), "COMMIT", of="message"),
+        on.message("committing", "inquiry", "tell_commit", ("committing",), "COMMIT"),
     )
-    bodies: ClassVar[Mapping[str, Form]] = {
-        "yes": nothing,
-        "read": nothing,
-        "no": text,
-        "ack": nothing,
-        "inquiry": nothing,
-        "executed": index,
-        "refused": indexed_text,
-    }
+    bodies: ClassVar[Mapping[str, Form]] = {**dict.fromkeys(("yes", "read", "ack", "inquiry"), nothing), "no": text}
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": frozenset({"no", "read", "ack"}),
         "voting": frozenset({"begin"}),
@@ -127,9 +100,7 @@ class Coordinator(CommitMachine):
         """Ask every participant to do its part and to vote."""
         work = work_of(event, least=0)
         self.participants = tuple(work)
-        node, tx = self.node, self.tx
-        effects: list[Effect] = [Message("prepare", tx, node, service, part) for service, part in work.items()]
-        return self.open_vote(effects)
+        return self.open_vote([self.send(service, "prepare", part) for service, part in work.items()])
 
     def open_vote(self, effects: list[Effect]) -> list[Effect]:
         """Wait for everybody's vote; `effects` holds the PREPAREs."""
@@ -143,8 +114,7 @@ class Coordinator(CommitMachine):
 
     def presume_abort(self, event: Message) -> list[Effect]:
         """Answer ABORT for a transaction that is not known: no commit record means that it was never committed, or is finished."""
-        self.state = "finished"
-        return [Message("abort", self.tx, self.node, event.sender), FORGET]
+        return self.over(self.send(event.sender, "abort"))
 
     # --- voting --------------------------------------------------------------------------------------------------------------
 
@@ -194,35 +164,28 @@ class Coordinator(CommitMachine):
     def close_vote(self) -> list[Effect]:
         """All votes are in, none is NO: commit."""
         if not self.updating:
-            self.state = "finished"
-            return [COMMITTED, ANSWER_COMMITTED, FORGET]
+            return self.over(COMMITTED, ANSWER_COMMITTED)
+        # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
+        return self.commit(CANCEL_VOTE, forced=True)
+
+    def commit(self, cancel: CancelTimer, *, forced: bool) -> list[Effect]:
+        """Tell the client and all that voted YES; `cancel` ends what was waited for before, `forced` is for the record."""
         self.state = "committing"
         self.pending = [*self.updating]
-        # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
-        effects: list[Effect] = [Append(("commit", *self.updating)), COMMITTED, ANSWER_COMMITTED]
-        self.send_commit(effects)
-        effects.append(CANCEL_VOTE)
-        return effects
+        record = Append(("commit", *self.updating), forced)
+        return [record, COMMITTED, ANSWER_COMMITTED, *self.send_commit(), cancel]
 
     def abort(self, reason: str) -> list[Effect]:
         """Tell the client and those that voted YES, and forget at once: a lost ABORT is made good by their inquiry."""
-        self.state = "finished"
-        node, tx, pending = self.node, self.tx, self.pending
-        effects: list[Effect] = [LAZY_ABORT, ABORTED, Answer("aborted", reason)]
-        for service in self.updating:
-            if service not in pending:
-                effects.append(Message("abort", tx, node, service))  # noqa: PERF401 - the list is of effects of several kinds
-        effects.append(FORGET)
-        return effects
+        told = (self.send(service, "abort") for service in self.updating if service not in self.pending)
+        return self.over(LAZY_ABORT, ABORTED, Answer("aborted", reason), *told)
 
     # --- committing ----------------------------------------------------------------------------------------------------------
 
-    def send_commit(self, effects: list[Effect]) -> None:
-        """Send COMMIT to everyone whose acknowledgement is pending, and wait for them."""
-        node, tx = self.node, self.tx
-        for service in self.pending:
-            effects.append(Message("commit", tx, node, service))  # noqa: PERF401
-        effects.append(self.timer("acknowledgement", self.policies.acknowledgement_timeout))
+    def send_commit(self) -> list[Effect]:
+        """COMMIT to everyone whose acknowledgement is pending, and the timer until it is sent again."""
+        wait = self.timer("acknowledgement", self.policies.acknowledgement_timeout)
+        return [*(self.send(service, "commit") for service in self.pending), wait]
 
     def take_acknowledgement(self, event: Message) -> list[Effect]:
         """A participant has committed; when all have, nobody will ever ask again."""
@@ -236,22 +199,20 @@ class Coordinator(CommitMachine):
         self.pending.remove(sender)
         if self.pending:
             return []
-        self.state = "finished"
-        return [LAZY_END, FORGET]
+        return self.over(LAZY_END)
 
     def repeat_commit(self, _event: Timer) -> list[Effect]:
         """Send COMMIT again, for ever: a prepared participant cannot be left alone."""
         effects: list[Effect] = [Suspect(service) for service in self.pending]
         if self.count_attempt():
             effects.append(Alert(f"commit not acknowledged by {', '.join(self.pending)} after {self.attempt} attempts"))
-        self.send_commit(effects)
-        return effects
+        return effects + self.send_commit()
 
     def tell_commit(self, event: Message) -> list[Effect]:
         """Answer an inquiry; one of a participant that has acknowledged is a late copy."""
         if event.sender not in self.pending:
             return []
-        return [Message("commit", self.tx, self.node, event.sender)]
+        return [self.send(event.sender, "commit")]
 
     # --- restart -------------------------------------------------------------------------------------------------------------
 
@@ -264,11 +225,8 @@ class Coordinator(CommitMachine):
             return []
         last = records[-1]
         if last[0] != "commit":
-            self.state = "finished"
-            return [ABORTED, ANSWER_ABORTED, FORGET] if last[0] == "abort" else [FORGET]
+            return self.over(ABORTED, ANSWER_ABORTED) if last[0] == "abort" else self.over()
         self.state = "committing"
         self.updating = [*last[1:]]
         self.pending = [*last[1:]]
-        effects: list[Effect] = [COMMITTED, ANSWER_COMMITTED]
-        self.send_commit(effects)
-        return effects
+        return [COMMITTED, ANSWER_COMMITTED, *self.send_commit()]

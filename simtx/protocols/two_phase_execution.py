@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from simtx.errors import ProtocolViolation
-from simtx.protocols.bodies import Form, indexed_operations, nothing, some_indexes
-from simtx.protocols.commit_machine import FORGET, ROLLBACK
+from simtx.protocols import on
+from simtx.protocols.bodies import Form, index, indexed_operations, indexed_text, nothing, some_indexes
+from simtx.protocols.commit_machine import ROLLBACK
 from simtx.protocols.contract import (
     CancelTimer,
     Done,
@@ -52,36 +53,28 @@ class ExecutingCoordinator(Coordinator):
     __slots__ = ("executed", "running", "steps")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition(
-            "idle", "begin", "begin", ("executing", "finished"), "EXECUTE the steps that wait for none", of="request"
-        ),
-        Transition("idle", "executed", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
-        Transition(
+        on.request("idle", "begin", "begin", ("executing", "finished"), "EXECUTE the steps that wait for none"),
+        on.message("idle", "executed", "presume_abort", ("finished",), "not known, so aborted: ABORT"),
+        on.message(
             "executing",
             "executed",
             "take_executed",
             ("executing", "voting"),
             "EXECUTE what waited for it; the last one: PREPARE",
-            of="message",
         ),
-        Transition(
-            "executing",
-            "refused",
-            "take_refused",
-            ("executing", "finished"),
-            "lazy abort, answer, ABORT to the others",
-            of="message",
+        on.message(
+            "executing", "refused", "take_refused", ("executing", "finished"), "lazy abort, answer, ABORT to the others"
         ),
-        Transition(
+        on.timer(
             "executing",
             "execution",
             "repeat_execute",
             ("executing", "finished"),
             "EXECUTE again; after the last attempt: abort",
-            of="timer",
         ),
         *(row for row in Coordinator.transitions if (row.state, row.event) != ("idle", "begin")),
     )
+    bodies: ClassVar[Mapping[str, Form]] = {**Coordinator.bodies, "executed": index, "refused": indexed_text}
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": Coordinator.stale["idle"] | {"refused"},
         "executing": frozenset({"begin"}),
@@ -121,7 +114,7 @@ class ExecutingCoordinator(Coordinator):
 
     def execute(self, step: Step) -> Message:
         """The message that has a step executed."""
-        return Message("execute", self.tx, self.node, step.service, (step.index, step.operations))
+        return self.send(step.service, "execute", (step.index, step.operations))
 
     def take_executed(self, event: Message) -> list[Effect]:
         """Go on along the graph; after the last step, vote."""
@@ -137,7 +130,7 @@ class ExecutingCoordinator(Coordinator):
         effects: list[Effect] = [CANCEL_EXECUTION]
         for service in self.participants:
             expected = tuple(step.index for step in self.steps if step.service == service)
-            effects.append(Message("prepare", self.tx, self.node, service, expected))
+            effects.append(self.send(service, "prepare", expected))
         return self.open_vote(effects)
 
     def take_refused(self, event: Message) -> list[Effect]:
@@ -177,52 +170,27 @@ class ExecutingParticipant(Participant):
     __slots__ = ("current", "executed", "writes")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "execute", "execute", ("executing",), "do the step's work", of="message"),
-        Transition("idle", "prepare", "refuse_lost", ("finished",), "work lost: NO", of="message"),
-        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK", of="message"),
-        Transition("idle", "abort", "forget", ("finished",), "aborted before", of="message"),
-        Transition(
-            "executing",
-            "worked",
-            "report",
-            ("active", "finished"),
-            "done: EXECUTED; refused or failed: REFUSED",
-            of="done",
+        on.message("idle", "execute", "execute", ("executing",), "do the step's work"),
+        on.message("idle", "prepare", "refuse_lost", ("finished",), "work lost: NO"),
+        on.done("executing", "worked", "report", ("active", "finished"), "done: EXECUTED; refused or failed: REFUSED"),
+        on.message(
+            "active", "execute", "execute", ("executing", "active"), "do the step's work; a copy: EXECUTED again"
         ),
-        Transition(
-            "active",
-            "execute",
-            "execute",
-            ("executing", "active"),
-            "do the step's work; a copy: EXECUTED again",
-            of="message",
-        ),
-        Transition(
+        on.message(
             "active",
             "prepare",
             "prepare",
             ("preparing", "finished"),
             "prepare; nothing written: READ; steps missing: NO",
-            of="message",
         ),
-        Transition(
-            "active",
-            "commit",
-            "acknowledge_stray",
-            ("finished",),
-            "a late copy reopened it: roll back, ACK",
-            of="message",
+        on.message("active", "commit", "acknowledge_stray", ("finished",), "a late copy reopened it: roll back, ACK"),
+        on.message("active", "abort", "roll_back", ("finished",), "roll back, release"),
+        on.timer("active", "idle", "roll_back", ("finished",), "not prepared, so free to abort: roll back, release"),
+        *(
+            row
+            for row in Participant.transitions
+            if row.state in ("preparing", "in-doubt") or row.event in ("commit", "abort")
         ),
-        Transition("active", "abort", "roll_back", ("finished",), "roll back, release", of="message"),
-        Transition(
-            "active",
-            "idle",
-            "roll_back",
-            ("finished",),
-            "not prepared, so free to abort: roll back, release",
-            of="timer",
-        ),
-        *(row for row in Participant.transitions if row.state in ("preparing", "in-doubt")),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         "execute": indexed_operations,
@@ -249,7 +217,7 @@ class ExecutingParticipant(Participant):
         index, operations = event.body
         self.coordinator = event.sender
         if index in self.executed:
-            return [Message("executed", self.tx, self.node, self.coordinator, index)]
+            return [self.send(self.coordinator, "executed", index)]
         self.state = "executing"
         self.current = index
         self.writes = self.writes or writes(operations)
@@ -259,13 +227,12 @@ class ExecutingParticipant(Participant):
         """Tell the coordinator, and keep the locks, but not for ever."""
         index = self.current
         if event.status != "done":
-            self.state = "finished"
-            return [Message("refused", self.tx, self.node, self.coordinator, (index, event.status)), FORGET]
+            return self.over(self.send(self.coordinator, "refused", (index, event.status)))
         self.state = "active"
         self.executed.append(index)
         self.executed.sort()
         self.current = -1
-        done = Message("executed", self.tx, self.node, self.coordinator, index)
+        done = self.send(self.coordinator, "executed", index)
         return [done, SetTimer("idle", self.policies.idle_timeout)]
 
     def prepare(self, event: Message) -> list[Effect]:
@@ -274,8 +241,7 @@ class ExecutingParticipant(Participant):
         if tuple(self.executed) != event.body:
             return [ROLLBACK, *self.refuse_lost(event)]
         if not self.writes:
-            self.state = "finished"
-            return [ROLLBACK, Message("read", self.tx, self.node, event.sender), FORGET]
+            return self.over(ROLLBACK, self.send(event.sender, "read"))
         self.state = "preparing"
         return [CANCEL_IDLE, Prepare("prepared", (), ("prepared", event.sender), (self.tx, "branch"))]
 
@@ -286,8 +252,7 @@ class ExecutingParticipant(Participant):
 
     def refuse_lost(self, event: Message) -> list[Effect]:
         """The work, or a part of it, was lost in a crash or given up."""
-        self.state = "finished"
-        return [Message("no", self.tx, self.node, event.sender, "work lost"), FORGET]
+        return self.over(self.send(event.sender, "no", "work lost"))
 
     def acknowledge_stray(self, event: Message) -> list[Effect]:
         """COMMIT for an unprepared branch: the real branch was committed before, and a late copy of EXECUTE has opened another."""

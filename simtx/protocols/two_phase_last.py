@@ -37,8 +37,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from simtx.errors import PeerFault
-from simtx.protocols.bodies import Form, nothing, operations_of_steps, text
-from simtx.protocols.commit_machine import ANSWER_COMMITTED, CANCEL_VOTE, COMMITTED, FORGET, LAZY_END
+from simtx.protocols import on
+from simtx.protocols.bodies import Form, nothing, operations_of_steps
+from simtx.protocols.commit_machine import ANSWER_COMMITTED, CANCEL_VOTE, COMMITTED, LAZY_END
 from simtx.protocols.contract import (
     Alert,
     Append,
@@ -77,62 +78,45 @@ class LastResourceCoordinator(Coordinator):
     __slots__ = ("last", "one_phase", "work")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition(
+        on.request(
             "idle",
             "begin",
             "begin",
             ("voting", "deciding", "finished"),
             "PREPARE to all others; none: force last, PERFORM",
-            of="request",
         ),
         *(row for row in Coordinator.transitions if row.state == "idle" and row.event != "begin"),
-        Transition(
+        on.message(
             "voting",
             "yes",
             "take_yes",
             ("voting", "deciding", "committing"),
             "count; the last vote: force last, PERFORM",
-            of="message",
         ),
-        Transition(
+        on.message(
             "voting",
             "read",
             "take_read",
             ("voting", "deciding", "committing", "finished"),
             "drop out; the last vote: force last, PERFORM",
-            of="message",
         ),
         *(row for row in Coordinator.transitions if row.state == "voting" and row.event not in ("yes", "read")),
-        Transition(
+        on.message(
             "deciding",
             "performed",
             "take_performed",
             ("committing", "finished"),
             "lazy commit, answer, COMMIT to YES voters",
-            of="message",
         ),
-        Transition(
-            "deciding",
-            "refused",
-            "take_refusal",
-            ("finished",),
-            "lazy abort, answer, ABORT to YES voters",
-            of="message",
-        ),
-        Transition("deciding", "failed", "back_off", ("deciding",), "nothing was done: back off", of="message"),
-        Transition("deciding", "reply", "repeat_perform", ("deciding",), "PERFORM again, for ever", of="timer"),
-        Transition("deciding", "inquiry", "stay_silent", ("deciding",), "not decided yet: silence", of="message"),
+        on.message("deciding", "refused", "take_refusal", ("finished",), "lazy abort, answer, ABORT to YES voters"),
+        on.message("deciding", "failed", "back_off", ("deciding",), "nothing was done: back off"),
+        on.timer("deciding", "reply", "repeat_perform", ("deciding",), "PERFORM again, for ever"),
+        on.message("deciding", "inquiry", "stay_silent", ("deciding",), "not decided yet: silence"),
         *(row for row in Coordinator.transitions if row.state == "committing"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
-        "yes": nothing,
-        "read": nothing,
-        "no": text,
-        "ack": nothing,
-        "inquiry": nothing,
-        "performed": nothing,
-        "refused": nothing,
-        "failed": nothing,
+        **Coordinator.bodies,
+        **dict.fromkeys(("performed", "refused", "failed"), nothing),
     }
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": Coordinator.stale["idle"] | {"performed", "refused", "failed"},
@@ -183,7 +167,7 @@ class LastResourceCoordinator(Coordinator):
     def perform(self) -> list[Effect]:
         """Have the last resource do its part, and wait for its answer."""
         return [
-            Message("perform", self.tx, self.node, self.last, self.work),
+            self.send(self.last, "perform", self.work),
             self.timer("reply", self.policies.acknowledgement_timeout),
         ]
 
@@ -201,15 +185,9 @@ class LastResourceCoordinator(Coordinator):
         self.sent_by_last(event)
         self.attempt = 0
         if not self.updating:
-            self.state = "finished"
-            return [_CANCEL_REPLY, COMMITTED, ANSWER_COMMITTED, LAZY_END, FORGET]
-        self.state = "committing"
-        self.pending = [*self.updating]
+            return self.over(_CANCEL_REPLY, COMMITTED, ANSWER_COMMITTED, LAZY_END)
         # Lazy: if it is lost, the last resource says once more what it has done.
-        effects: list[Effect] = [Append(("commit", *self.updating), forced=False), COMMITTED, ANSWER_COMMITTED]
-        self.send_commit(effects)
-        effects.append(_CANCEL_REPLY)
-        return effects
+        return self.commit(_CANCEL_REPLY, forced=False)
 
     def take_refusal(self, event: Message) -> list[Effect]:
         """The last resource cannot do its part, and never will."""
@@ -248,8 +226,8 @@ class LastResourceParticipant(Participant):
 
     transitions: ClassVar[tuple[Transition, ...]] = (
         *Participant.transitions,
-        Transition("idle", "perform", "perform", ("performing",), "do the work, store the outcome", of="message"),
-        Transition("performing", "performed", "answer", ("finished",), "PERFORMED, REFUSED or FAILED", of="done"),
+        on.message("idle", "perform", "perform", ("performing",), "do the work, store the outcome"),
+        on.done("performing", "performed", "answer", ("finished",), "PERFORMED, REFUSED or FAILED"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {**Participant.bodies, "perform": operations_of_steps}
     stale: ClassVar[dict[str, frozenset[str]]] = {
@@ -268,7 +246,6 @@ class LastResourceParticipant(Participant):
 
     def answer(self, event: Done) -> list[Effect]:
         """Say what stands in the row; a passing failure leaves none."""
-        self.state = "finished"
         outcome = event.value if event.status == "duplicate" else event.status
         kind = {"done": "performed", "refused": "refused"}.get(outcome, "failed")
-        return [Message(kind, self.tx, self.node, self.coordinator), FORGET]
+        return self.over(self.send(self.coordinator, kind))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing, operations_of_steps
-from simtx.protocols.commit_machine import COMMIT, FORGET, ROLLBACK, CommitMachine
+from simtx.protocols.commit_machine import COMMIT, ROLLBACK, CommitMachine
 from simtx.protocols.contract import (
     Alert,
     Done,
@@ -39,22 +40,22 @@ class Participant(CommitMachine):
 
     role: ClassVar[str] = "participant"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work", of="message"),
-        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK", of="message"),
-        Transition("idle", "abort", "forget", ("finished",), "aborted before", of="message"),
-        Transition(
+        on.message("idle", "prepare", "prepare", ("preparing", "reading"), "do the work"),
+        on.message("idle", "commit", "acknowledge", ("finished",), "committed before: ACK"),
+        # Without a branch there is nothing to undo, and nobody waits for an acknowledgement.
+        on.message("idle", "abort", "forget", ("finished",), "aborted before"),
+        on.done(
             "preparing",
             "prepared",
             "vote",
             ("in-doubt", "finished"),
             "done: YES; refused or failed: NO; committed before: silence",
-            of="done",
         ),
-        Transition("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO", of="done"),
-        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again", of="message"),
-        Transition("in-doubt", "commit", "commit", ("finished",), "force commit, release, ACK", of="message"),
-        Transition("in-doubt", "abort", "roll_back", ("finished",), "lazy rollback, release", of="message"),
-        Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever", of="timer"),
+        on.done("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO"),
+        on.message("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again"),
+        on.message("in-doubt", "commit", "commit", ("finished",), "force commit, release, ACK"),
+        on.message("in-doubt", "abort", "roll_back", ("finished",), "lazy rollback, release"),
+        on.timer("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {"prepare": operations_of_steps, "commit": nothing, "abort": nothing}
     stale: ClassVar[dict[str, frozenset[str]]] = {
@@ -80,13 +81,7 @@ class Participant(CommitMachine):
 
     def acknowledge(self, event: Message) -> list[Effect]:
         """COMMIT without a branch: it was committed already, for a YES voter keeps its branch until it is told."""
-        self.state = "finished"
-        return [Message("ack", self.tx, self.node, event.sender), FORGET]
-
-    def forget(self, _event: Message) -> list[Effect]:
-        """ABORT without a branch: there is nothing to undo, and nobody waits for an acknowledgement."""
-        self.state = "finished"
-        return [FORGET]
+        return self.over(self.send(event.sender, "ack"))
 
     # --- voting --------------------------------------------------------------------------------------------------------------
 
@@ -95,20 +90,18 @@ class Participant(CommitMachine):
         status = event.status
         if status == "done":
             self.state = "in-doubt"
-            return [Message("yes", self.tx, self.node, self.coordinator), self.wait()]
-        self.state = "finished"
+            return [self.send(self.coordinator, "yes"), self.wait()]
         if status == "duplicate":
             # A late copy of PREPARE: this branch has been committed, so the outcome was known long ago. A vote would be a lie, and
             # if the coordinator misses an acknowledgement it sends COMMIT again, which is acknowledged.
-            return [FORGET]
-        return [Message("no", self.tx, self.node, self.coordinator, status), FORGET]
+            return self.over()
+        return self.over(self.send(self.coordinator, "no", status))
 
     def vote_read(self, event: Done) -> list[Effect]:
         """Nothing was written: take no part in the second phase."""
-        self.state = "finished"
         if event.status == "done":
-            return [Message("read", self.tx, self.node, self.coordinator), FORGET]
-        return [Message("no", self.tx, self.node, self.coordinator, event.status), FORGET]
+            return self.over(self.send(self.coordinator, "read"))
+        return self.over(self.send(self.coordinator, "no", event.status))
 
     # --- in doubt ------------------------------------------------------------------------------------------------------------
 
@@ -118,21 +111,19 @@ class Participant(CommitMachine):
 
     def repeat_yes(self, event: Message) -> list[Effect]:
         """A copy of PREPARE: the first vote may have been lost."""
-        return [Message("yes", self.tx, self.node, event.sender)]
+        return [self.send(event.sender, "yes")]
 
     def commit(self, event: Message) -> list[Effect]:
         """Commit first, then acknowledge: after the ACK the coordinator may forget."""
-        self.state = "finished"
-        return [COMMIT, Message("ack", self.tx, self.node, event.sender), FORGET]
+        return self.over(COMMIT, self.send(event.sender, "ack"))
 
     def roll_back(self, _event: Message) -> list[Effect]:
         """Undo lazily: if a crash brings the branch back, the inquiry brings the same answer."""
-        self.state = "finished"
-        return [ROLLBACK, FORGET]
+        return self.over(ROLLBACK)
 
     def inquire(self, _event: Timer) -> list[Effect]:
         """Ask again, for ever: neither outcome may be assumed."""
-        effects: list[Effect] = [Suspect(self.coordinator), Message("inquiry", self.tx, self.node, self.coordinator)]
+        effects: list[Effect] = [Suspect(self.coordinator), self.send(self.coordinator, "inquiry")]
         if self.count_attempt():
             effects.append(Alert(f"in doubt: {self.coordinator} has not answered {self.attempt} inquiries"))
         effects.append(self.wait())
@@ -146,4 +137,4 @@ class Participant(CommitMachine):
             return []
         self.coordinator = str(records[-1][1])
         self.state = "in-doubt"
-        return [Message("inquiry", self.tx, self.node, self.coordinator), self.wait()]
+        return [self.send(self.coordinator, "inquiry"), self.wait()]

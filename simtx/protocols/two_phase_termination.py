@@ -37,8 +37,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from simtx.protocols import on
 from simtx.protocols.bodies import Form, nothing, operations_of_steps_and_names
-from simtx.protocols.commit_machine import COMMIT, FORGET
+from simtx.protocols.commit_machine import COMMIT
 from simtx.protocols.contract import (
     Branch,
     Done,
@@ -90,18 +91,11 @@ class CooperativeParticipant(Participant):
 
     transitions: ClassVar[tuple[Transition, ...]] = (
         *Participant.transitions,
-        Transition("idle", "ask", "look_up", ("checking",), "look for the row; none: tombstone", of="message"),
-        Transition(
-            "checking",
-            "looked-up",
-            "tell",
-            ("finished",),
-            "row: COMMITTED; tombstone: ABORTED; failed: silence",
-            of="done",
-        ),
-        Transition("in-doubt", "ask", "stay_silent", ("in-doubt",), "in doubt, too: silence", of="message"),
-        Transition("in-doubt", "committed", "commit", ("finished",), "force commit, release, ACK", of="message"),
-        Transition("in-doubt", "aborted", "roll_back", ("finished",), "lazy rollback, release", of="message"),
+        on.message("idle", "ask", "look_up", ("checking",), "look for the row; none: tombstone"),
+        on.done("checking", "looked-up", "tell", ("finished",), "row: COMMITTED; tombstone: ABORTED; failed: silence"),
+        on.message("in-doubt", "ask", "stay_silent", ("in-doubt",), "in doubt, too: silence"),
+        on.message("in-doubt", "committed", "commit", ("finished",), "force commit, release, ACK"),
+        on.message("in-doubt", "aborted", "roll_back", ("finished",), "lazy rollback, release"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         "prepare": operations_of_steps_and_names,
@@ -136,16 +130,14 @@ class CooperativeParticipant(Participant):
     def vote(self, event: Done) -> list[Effect]:
         """Vote as the store says; where a peer was told ABORTED, the vote is NO."""
         if event.status == "duplicate" and event.value == TOMBSTONE:
-            self.state = "finished"
-            return [Message("no", self.tx, self.node, self.coordinator, "a peer was told so"), FORGET]
+            return self.over(self.send(self.coordinator, "no", "a peer was told so"))
         return super().vote(event)
 
     # --- in doubt ------------------------------------------------------------------------------------------------------------
 
     def commit(self, event: Message) -> list[Effect]:  # noqa: ARG002 - the coordinator gets the ACK, whoever has told
         """Commit, and acknowledge to the coordinator, which may be waiting for it."""
-        self.state = "finished"
-        return [COMMIT, Message("ack", self.tx, self.node, self.coordinator), FORGET]
+        return self.over(COMMIT, self.send(self.coordinator, "ack"))
 
     def inquire(self, event: Timer) -> list[Effect]:
         """Ask everybody again, for ever."""
@@ -153,7 +145,7 @@ class CooperativeParticipant(Participant):
 
     def ask(self) -> list[Effect]:
         """The question to each peer."""
-        return [Message("ask", self.tx, self.node, peer) for peer in self.peers]
+        return [self.send(peer, "ask") for peer in self.peers]
 
     def stay_silent(self, _event: Message) -> list[Effect]:
         """Who is in doubt knows nothing that could help."""
@@ -169,11 +161,10 @@ class CooperativeParticipant(Participant):
 
     def tell(self, event: Done) -> list[Effect]:
         """Answer from what is durable."""
-        self.state = "finished"
         if event.status == "failed":
-            return [FORGET]  # the peer asks again
+            return self.over()  # the peer asks again
         committed = event.status == "duplicate" and event.value != TOMBSTONE
-        return [Message("committed" if committed else "aborted", self.tx, self.node, self.asker), FORGET]
+        return self.over(self.send(self.asker, "committed" if committed else "aborted"))
 
     # --- restart -------------------------------------------------------------------------------------------------------------
 

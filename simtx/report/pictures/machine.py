@@ -116,7 +116,7 @@ def automaton(
     ax: Axes | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Axes:
-    """Draws the automaton that the fast engine has learned of a role while it played a scenario: see `Drawn.automaton`."""
+    """Draws the automaton that the fast engine has learned of a role while it played a scenario: see `BuiltIn.automaton`."""
     from simtx.scenario import load
     from simtx.simulator.automaton import automaton as learned
 

@@ -77,9 +77,9 @@ class AbortsWhenAsked(Coordinator):
 class TwoCommits(Coordinator):
     __slots__ = ()
 
-    def send_commit(self, effects: Any) -> Any:
-        super().send_commit(effects)
-        effects += [effect for effect in effects if isinstance(effect, Message)]
+    def send_commit(self) -> Any:
+        effects = super().send_commit()
+        return [*effects, *(effect for effect in effects if isinstance(effect, Message))]
 
 
 class RefusesForgotten(Participant):
