@@ -318,7 +318,7 @@ class Comparison(Reported):
         """
         values = self._column(strategy, metric)
         level = self._level(confidence, len(values))
-        return interval(values, level, kind=kind_of(metric), cap=self._cap(metric))
+        return interval(values, level, kind=kind_of(metric), cap=most(metric, self.scenario))
 
     def _level(self, confidence: float, replications: int) -> float:
         """The confidence at which an interval is computed, so that it holds although a rule has looked at the results before."""
@@ -326,14 +326,6 @@ class Comparison(Reported):
         if self.stopping is None:
             return confidence
         return 1 - (1 - confidence) * self.stopping.share(replications)
-
-    def _cap(self, metric: str) -> float:
-        """What the mean of a metric cannot exceed: nothing is done that was not asked for."""
-        if metric.endswith("_per_million"):
-            return 1e6
-        workload = self.scenario.workload
-        steady = metric in ("throughput_per_s", "goodput_per_s") and workload.kind in ("poisson", "deterministic")
-        return workload.rate if steady else math.inf
 
     def _column(self, strategy: str, metric: str) -> list[float]:
         if strategy not in self.strategies:
@@ -522,6 +514,20 @@ class Comparison(Reported):
 
     def _repr_html_(self) -> str:
         return str(view("comparison-html")(self))
+
+
+def bounded(metric: str) -> bool:
+    """Whether the mean of a metric may have a bound that follows from the scenario; see `most`."""
+    return metric.endswith("_per_million") or metric in ("throughput_per_s", "goodput_per_s")
+
+
+def most(metric: str, scenario: Scenario) -> float:
+    """What the mean of a metric cannot exceed: nothing is done that was not asked for."""
+    if metric.endswith("_per_million"):
+        return 1e6
+    workload = scenario.workload
+    steady = bounded(metric) and workload.kind in ("poisson", "deterministic")
+    return workload.rate if steady else math.inf
 
 
 def of_run(run: Run) -> Comparison:

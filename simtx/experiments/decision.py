@@ -3,7 +3,7 @@
 Thresholds come first: a strategy that misses one is out, however good it is, and so is one whose runs have violated what it guarantees. The metric ranks the rest, pair by pair over the replications that both
 have met (common random numbers). All statements of a decision hold together with the stated confidence: each threshold of each strategy and each
 comparison of two has its part of the permitted error (Bonferroni, which needs nothing to be independent; the measured error is in
-docs/statistics.md).
+docs/statistics.md). The intervals of means decide nothing: they are those of every table, so that one figure has one interval.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
 
 from simtx.errors import ScenarioError
 from simtx.experiments.pairs import Pair, compared
+from simtx.experiments.said import FEW, unlike
 from simtx.experiments.stopping import Best, Better, better_of, per_comparison
 from simtx.experiments.thresholds import Threshold, Where, thresholds
 from simtx.metrics.censored import instead, left_out
 from simtx.metrics.figures import COMMITTED, of_all, of_committed, ranking
 from simtx.metrics.intervals import Interval, check_confidence, kind_of
+from simtx.metrics.laws import thin
 from simtx.metrics.timeouts import marked, timeouts
 from simtx.views import view
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 BEST, MAYBE, WORSE, OUT, UNKNOWN = "best", "may be the best", "worse", "not admissible", "not known"
+SMALL: Final = 0.05
+"""A share of the figure for which as many replications again are hardly worth it."""
+_MANY: Final = 10  # times what was played: beyond that, a number of further replications is no advice by itself
 
 
 @dataclass(slots=True)
@@ -41,7 +46,8 @@ class Decision:
     Attributes:
         metric: The metric that ranks.
         better: ``lower`` or ``higher``.
-        confidence: With which all statements hold together, from 0 to 1.
+        confidence: With which all statements hold together, from 0 to 1; also that of the interval of each mean, as in tables.
+        each: Confidence of each statement by itself: of a threshold, of a comparison of two.
         scenario: Title of the scenario.
         strategy: The best so far; None if none can be named.
         supported: Whether the runs support it: it meets all thresholds, and every other strategy is worse or misses one.
@@ -56,6 +62,7 @@ class Decision:
         ratio: Whether effects are ratios.
         aborting: Who would be the best by a time of all transactions, but commits much less than another one, so that nobody is named; else empty.
         violated: Strategies that are not admissible because their runs have violated what they guarantee: in how many runs, and what.
+        thin: The quantile, such as ``99 %``, beyond which a run has so few transactions that a few slow ones make the figure; else empty.
         notes: Further remarks for the reader, one line each.
     """
 
@@ -72,6 +79,8 @@ class Decision:
     ratio: bool = False
     aborting: str = ""
     violated: Mapping[str, str] = field(default_factory=dict)
+    each: float = math.nan
+    thin: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -79,6 +88,72 @@ class Decision:
         """Strategies that may be the best: they miss no threshold for sure, and are not worse than another one."""
         standing = self.ranking["standing"]
         return [str(name) for name in standing.index[standing.isin([BEST, MAYBE, UNKNOWN])]]
+
+    @property
+    def admitted(self) -> list[str]:
+        """Strategies that are not turned away: by no threshold that they miss for sure, and by nothing that they have violated."""
+        standing = self.ranking["standing"]
+        return [str(name) for name in standing.index[standing != OUT]]
+
+    @property
+    def at_stake(self) -> float:
+        """By how much another strategy that may be the best is better than the one that is named, at most: a share of the figure of that one.
+
+        0 if no other one may be the best; not a number if nobody is named, or nobody knows.
+        """
+        others = self.ranking[self.ranking["standing"].isin([MAYBE, UNKNOWN])]
+        if self.strategy is None or UNKNOWN in set(others["standing"]):
+            return math.nan
+        lower = self.better == "lower"
+        gains = -others["effect_low"] if lower else others["effect_high"]
+        if self.ratio:
+            gains = gains + 1 if lower else gains - 1
+        else:
+            gains = gains / abs(float(self.ranking["mean"].to_dict()[self.strategy]))
+        return float(gains.clip(lower=0.0).max(skipna=False)) if len(gains) else 0.0
+
+    @property
+    def doubted(self) -> pd.DataFrame:
+        """The thresholds of which nobody knows whether a strategy that may be the best keeps to them."""
+        judged = self.thresholds
+        return judged[judged["strategy"].isin(self.candidates) & (judged["standing"] == "undecided")]
+
+    @property
+    def little_open(self) -> bool:
+        """Whether no other strategy is better than the one that is named by more than 5 %, and it takes as many replications again to tell."""
+        played = int(self.ranking["n"].min())
+        return self.more > played >= FEW and 0 < self.at_stake <= SMALL and not len(self.doubted)
+
+    @property
+    def advice(self) -> list[str]:
+        """What would settle what is open, and what it is worth; the first line stands by itself. Empty if nothing is open."""
+        if self.strategy is None or self.supported or not self.more:
+            return []
+        played = int(self.ranking["n"].min())
+        if played < 2:
+            return ["one run of a strategy has no interval: make ten or more"]
+        stake = self.at_stake
+        better = (
+            f"another one is better than {self.strategy} by {_digits(100 * stake)} % at most" if 0 < stake < 1 else ""
+        )
+        further = f"{_digits(self.more)} more replication{'s' if self.more > 1 else ''}"
+        if self.little_open:
+            return [f"{better}, and more replications are hardly worth it"]
+        if math.isinf(self.more):
+            said = "what is open may well be equal: no number of replications that anybody would make tells it apart"
+        elif self.more < FEW - played:
+            few = f"{FEW - played} more replication{'s' if FEW - played > 1 else ''}"
+            said = f"make {few} of each: fewer than {FEW} in all are too few to rely on"
+        elif self.more <= _MANY * played:
+            said = f"about {further} of each would settle it, if means and spreads are as they are now"
+        else:
+            said = (
+                f"about {further} of each would settle it, {_digits(self.more / played)} times those that were played"
+            )
+            said += (
+                f"; make the runs longer first, which have too few transactions for {self.thin}" if self.thin else ""
+            )
+        return [said, better] if better else [said]
 
     def to_dict(self) -> dict[str, Any]:
         """For machines: figures that are infinite mean that something may be equal, or never ended."""
@@ -91,6 +166,9 @@ class Decision:
             "guaranteed": self.guaranteed,
             "candidates": self.candidates,
             "more_replications": self.more,
+            "at_stake": self.at_stake,
+            "advice": self.advice,
+            "confidence_of_each": self.each,
             "ranking": self.ranking.reset_index().to_dict("records"),
             "thresholds": self.thresholds.to_dict("records"),
             "aborting": self.aborting,
@@ -171,6 +249,9 @@ def decide(
     decision = Decision(metric, better or better_of(metric), confidence, comparison.scenario.title)
     decision.ratio = kind_of(metric) == "positive"
     trust = _Trust(comparison, metric, 1 - confidence, len(limits))
+    decision.each = 1 - trust.comparison_of_two
+    frame = comparison.frame
+    decision.thin = thin(metric, float(frame["transactions"].min())) if "transactions" in frame else ""
     gaps = _gaps(comparison, metric, limits)
     decision.thresholds = _judged(comparison, limits, trust)
     decision.violated = comparison.violated()
@@ -205,18 +286,19 @@ class _Trust:
         self.metric = metric
         m = len(comparison.strategies)
         self.threshold = alpha / max(1, m * limits + m * (m - 1) // 2)
-        self._pair = self.threshold
+        self.comparison_of_two = self.threshold
         stopping = comparison.stopping
         rule = stopping.rule if stopping is not None else None
         if isinstance(rule, Best) and rule.metric == metric and not limits:
-            self._pair = alpha * per_comparison(m)  # as the rule itself has judged, so that both say the same
+            # as the rule itself has judged, so that both say the same
+            self.comparison_of_two = alpha * per_comparison(m)
 
     def pair(self, one: str, other: str) -> Pair:
         """One strategy against another, over the replications of both."""
         ours, theirs = self.comparison.pairs(one, other, self.metric)
         stopping = self.comparison.stopping
         share = stopping.share(len(ours)) if stopping is not None else 1.0
-        return compared(ours, theirs, kind_of(self.metric), self._pair * share)
+        return compared(ours, theirs, kind_of(self.metric), self.comparison_of_two * share)
 
 
 def _gaps(comparison: Compared, metric: str, limits: Sequence[Threshold]) -> dict[str, str]:
@@ -262,7 +344,7 @@ def _rank(
 ) -> None:
     """Fill in the best one and the ranking."""
     names = comparison.strategies
-    estimates = {name: comparison.interval(name, decision.metric, 1 - trust.threshold) for name in names}
+    estimates = {name: comparison.interval(name, decision.metric, decision.confidence) for name in names}
     pairs = {(one, other): trust.pair(one, other) for one, other in combinations(names, 2)}
     pairs |= {(other, one): _turned(pair) for (one, other), pair in pairs.items()}
     known = [name for name in names if standings[name] != "not met" and name not in gaps and estimates[name].n]
@@ -305,6 +387,11 @@ def _key(one: Interval, wants_lower: bool) -> tuple[int, float]:
     return one.infinite, one.mean if wants_lower else -one.mean
 
 
+def _digits(value: float) -> str:
+    """A number to two digits: more are not known."""
+    return f"{float(f'{value:.2g}'):,.12g}"
+
+
 def _effect(pair: Pair | None) -> tuple[float, float, float, int, int, float]:
     if pair is None:
         return math.nan, math.nan, math.nan, 0, 0, 0.0
@@ -331,27 +418,21 @@ def _conclude(decision: Decision, standings: dict[str, str], gaps: dict[str, str
     if decision.supported:
         return
     rivals = decision.ranking.loc[[name for name in alive if name != named], "more"]
-    judged = decision.thresholds
-    limits = judged.loc[judged["strategy"].isin(alive) & (judged["standing"] == "undecided"), "more"]
-    decision.more = max([*map(float, rivals), *map(float, limits)], default=0.0)
+    decision.more = max([*map(float, rivals), *map(float, decision.doubted["more"])], default=0.0)
+
+
+def _nobody(decision: Decision, why: str) -> None:
+    """Name nobody."""
+    decision.notes.append(why)
+    decision.strategy, decision.supported, decision.more = None, False, 0.0
+    decision.ranking.loc[decision.admitted, "standing"] = UNKNOWN
 
 
 def _promises(decision: Decision, comparison: Compared) -> None:
     """The time to an answer is not one and the same thing for strategies whose answers promise different things."""
-    alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
-    if not decision.metric.startswith("latency_") or len({comparison.promises[name] for name in alive}) < 2:
-        return
-    said = "; ".join(
-        f"{promise} by {', '.join(name for name in alive if comparison.promises[name] == promise)}"
-        for promise in ("decided", "accepted")
-    )
-    instead = f"decision_{decision.metric.removeprefix('latency_')}"
-    also = f"ask for '{instead}', or " if instead in comparison.metrics else ""
-    decision.notes.append(
-        f"times until the answer are not like with like: an answer means {said}; {also}compare strategies of one promise"
-    )
-    decision.strategy, decision.supported, decision.more = None, False, 0.0
-    decision.ranking.loc[alive, "standing"] = UNKNOWN
+    promises = {name: comparison.promises[name] for name in decision.admitted}
+    if why := unlike(decision.metric, promises, comparison.metrics):
+        _nobody(decision, why)
 
 
 def _means(decision: Decision, comparison: Compared) -> None:
@@ -359,17 +440,14 @@ def _means(decision: Decision, comparison: Compared) -> None:
     share = left_out(decision.metric)
     if share is None or share not in comparison.metrics:
         return
-    alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
-    open_shares = {name: comparison.interval(name, share).mean for name in alive}
+    open_shares = {name: comparison.interval(name, share).mean for name in decision.admitted}
     told = ", ".join(f"{100 * value:.2g} % of {name}" for name, value in open_shares.items() if value > 0)
-    if not told:
-        return
-    decision.notes.append(
-        f"means leave out what had not ended when the run ended ({share}: {told}), so they do not rank strategies; "
-        f"{instead(decision.metric)}"
-    )
-    decision.strategy, decision.supported, decision.more = None, False, 0.0
-    decision.ranking.loc[alive, "standing"] = UNKNOWN
+    if told:
+        _nobody(
+            decision,
+            f"means leave out what had not ended when the run ended ({share}: {told}), so they do not rank strategies; "
+            f"{instead(decision.metric)}",
+        )
 
 
 def _aborts(decision: Decision, comparison: Compared, limits: Sequence[Threshold]) -> None:
@@ -380,20 +458,18 @@ def _aborts(decision: Decision, comparison: Compared, limits: Sequence[Threshold
     named, metric = decision.strategy, decision.metric
     if named is None or not of_all(metric) or {one.metric for one in limits} & {COMMITTED, "goodput_per_s"}:
         return
-    alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
-    most = comparison.committing_less(alive, decision.confidence).get(named)
+    most = comparison.committing_less(decision.admitted, decision.confidence).get(named)
     if most is None:
         return
     shares = [f"{100 * comparison.interval(name, COMMITTED).mean:.3g} %" for name in (named, most)]
     committed = of_committed(metric, comparison.metrics)
     also = f"ask for '{committed}', or " if committed else ""
-    decision.notes.insert(
-        0,
+    decision.aborting = named
+    _nobody(
+        decision,
         f"{named} commits {shares[0]} of the transactions, and {most} {shares[1]}: what is aborted early also ends early, so that times of all "
         f"transactions do not rank them; {also}set a threshold of '{COMMITTED}'",
     )
-    decision.strategy, decision.supported, decision.more, decision.aborting = None, False, 0.0, named
-    decision.ranking.loc[alive, "standing"] = UNKNOWN
 
 
 def _settings(decision: Decision, comparison: Compared) -> None:

@@ -19,7 +19,7 @@ from scipy import special
 from simtx.metrics.figures import COMMITTED, MUCH_LESS
 from simtx.metrics.intervals import Floats, Interval, Kind, bounds, kind_of, log_ratios
 
-HOPELESS: Final = 100_000
+HOPELESS: Final = 10_000
 """More replications than this are none that anybody would make."""
 
 

@@ -13,12 +13,13 @@ FEW: Final = 10
 """Replications from which on the coverage of intervals is tested."""
 
 
-def unlike(metric: str, promises: Mapping[str, str]) -> str:
+def unlike(metric: str, promises: Mapping[str, str], known: Sequence[str] | None = None) -> str:
     """Why strategies are not to be compared by a metric: the time until an answer, if answers promise different things; empty if they do not.
 
     Args:
         metric: Its name.
         promises: What an answer promises, by label.
+        known: Names of all metrics; None: what could be asked for instead is among them.
     """
     if not metric.startswith("latency_") or len(set(promises.values())) < 2:
         return ""
@@ -26,10 +27,9 @@ def unlike(metric: str, promises: Mapping[str, str]) -> str:
         f"{promise} by {', '.join(name for name, one in promises.items() if one == promise)}"
         for promise in dict.fromkeys(promises.values())
     )
-    return (
-        f"times until the answer are not like with like: an answer means {told}; "
-        f"ask for 'decision_{metric.removeprefix('latency_')}', or compare strategies of one promise"
-    )
+    other = f"decision_{metric.removeprefix('latency_')}"
+    also = f"ask for '{other}', or " if known is None or other in known else ""
+    return f"times until the answer are not like with like: an answer means {told}; {also}compare strategies of one promise"
 
 
 def usual_metric(promises: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from simtx.listing import aligned
 from simtx.metrics.intervals import EQUAL, NEVER, Interval, kind_of
 from simtx.report import catalogue, style
-from simtx.report.tables import RELIABLE
 
 _COLOURS: Final = {"yes": style.GOOD, "open": style.REFUSED, "no": style.FAULT}
 _MARKS: Final = {"yes": "✓", "open": "?", "no": "✗"}
@@ -84,19 +83,7 @@ def remarks(decision: Any) -> list[str]:
             said.append(f"open: {', '.join(open_ones)} may be the best as well")
         undecided = decision.thresholds[decision.thresholds["standing"] == "undecided"]
         said += [f"open: {row.strategy} and {row.threshold}" for row in undecided.itertuples()]
-        if decision.more and math.isfinite(decision.more):
-            more = max(
-                int(decision.more), RELIABLE - int(decision.ranking["n"].min())
-            )  # intervals are tested from there on
-            said.append(
-                f"about {more:,} more replications of each would settle it, if means and spreads are as they are now"
-            )
-        elif decision.more and int(decision.ranking["n"].min()) < 2:
-            said.append("one run of a strategy has no interval: make ten or more")
-        elif decision.more:
-            said.append(
-                "what is open may well be equal: no number of replications that anybody would make tells it apart"
-            )
+        said += decision.advice
     if not decision.guaranteed:
         said.append("not guaranteed: see below" if decision.notes else "not guaranteed")
     return [*said, *decision.notes]
@@ -107,7 +94,7 @@ def text(decision: Any) -> str:
     kind, first = verdict(decision)
     lines = [f"{_MARKS[kind]} {first}", *(f"  {line}" for line in remarks(decision)), ""]
     table = aligned(rows(decision), indent="  ")
-    return "\n".join([*lines, *table, *(f"  {row}" for row in _limits(decision))])
+    return "\n".join([*lines, *table, *(f"  {row}" for row in [*_limits(decision), _intervals(decision)])])
 
 
 def html(decision: Any) -> str:
@@ -118,7 +105,7 @@ def html(decision: Any) -> str:
     lines = "".join(
         "<tr>" + "".join(f"<td style='{left}'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(decision)
     )
-    limits = "".join(f"<br>{escape(line)}" for line in _limits(decision))
+    limits = "".join(f"<br>{escape(line)}" for line in [*_limits(decision), _intervals(decision)])
     return (
         f"<p style='border-left:6px solid {_COLOURS[kind]};padding:2px 10px;margin:4px 0'>"
         f"<b style='color:{_COLOURS[kind]}'>{_MARKS[kind]} {escape(first)}</b></p>"
@@ -154,6 +141,17 @@ def _against(decision: Any, row: Any, shown: catalogue.Metric) -> str:
         effect, ends = catalogue.number(float(f"{row.effect:.2g}")), f"[{row.effect_low:.2g}, more than {_SENSELESS:,}]"
     words = f"times {decision.strategy}" if decision.ratio else f"more than {decision.strategy}"
     return f"{effect} {ends}".rstrip() + f" {words}, {lower}"
+
+
+def _intervals(decision: Any) -> str:
+    """How sure the intervals are: those of means are the ones of every table, the others hold together."""
+    means, each = (f"{100 * share:.4g} %" for share in (decision.confidence, decision.each))
+    if means == each:
+        return f"intervals: {means}"
+    others = " and ".join(
+        [*(["comparisons"] if len(decision.ranking) > 1 else []), *(["thresholds"] if len(decision.thresholds) else [])]
+    )
+    return f"intervals: {means} of each mean, as in tables; {each} of {others}, so that all of these hold together with {means}"
 
 
 def _limits(decision: Any) -> list[str]:

@@ -96,7 +96,7 @@ def plot(saturation: Saturation, *, ax: Axes | None = None, figsize: tuple[float
         canvas.titled(
             ax,
             finding(saturation),
-            f"{about} · mean and {saturation.confidence:.0%} interval of {count} replications · ringed: the best",
+            f"{about} · mean and {saturation.confidence:.0%} interval of {count} replications · ringed: the best, played anew for the title",
         )
         ax.legend(loc="best")
     return ax

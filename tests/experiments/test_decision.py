@@ -89,6 +89,71 @@ def test_what_the_runs_do_not_support_is_said_with_what_would_settle_it() -> Non
     assert first(400).best("decision_p99_ms").supported
 
 
+def test_a_mean_has_the_interval_that_tables_give_it() -> None:
+    """What decides holds together and is wider: the text says how sure each is."""
+    draw = noise(1)
+    columns = {name: {"decision_p99_ms": draw(mean)} for name, mean in (("saga", 120), ("2pc", 100), ("outbox", 300))}
+    comparison = made(columns)
+    decision = comparison.best("decision_p99_ms", "decision_p99_ms < 110")
+    table = comparison.table(["decision_p99_ms"])["decision_p99_ms"]
+    for name in columns:
+        assert list(decision.ranking.loc[name, ["mean", "low", "high"]]) == list(
+            table.loc[name, ["mean", "low", "high"]]
+        )
+    assert decision.each == pytest.approx(1 - 0.05 / 6)
+    assert "95 % of each mean, as in tables; 99.17 % of comparisons and thresholds" in decision.text
+    threshold = decision.thresholds.iloc[1]
+    assert threshold["high"] - threshold["low"] > table.loc["2pc", "high"] - table.loc["2pc", "low"]
+    two = made({name: columns[name] for name in ("saga", "2pc")}).best("decision_p99_ms")
+    assert two.text.endswith("intervals: 95 %"), "one statement needs no share of the error"
+
+
+def pair(ratio: float, spread: float, n: int = 20, **beside: float) -> Comparison:
+    """Two strategies whose ratio has this mean and this spread in its logarithm, exactly; `beside`: other metrics, the same in every run."""
+    logs = np.random.default_rng(14).normal(0, 1, n)
+    logs = math.log(ratio) + spread * (logs - logs.mean()) / logs.std(ddof=1)
+    others = {name: [value] * n for name, value in beside.items()}
+    values = {"2pc": [100.0] * n, "saga": list(100 * np.exp(logs))}
+    return made({name: {"decision_p99_ms": column, **others} for name, column in values.items()})
+
+
+def test_advice_is_a_number_only_where_a_number_is_worth_it() -> None:
+    near = pair(1.15, 0.5).best("decision_p99_ms")
+    assert near.at_stake == pytest.approx(1 - 1.15 * math.exp(-2.093 * 0.5 / math.sqrt(20)), rel=1e-3)
+    settles, stake = near.advice
+    assert re.fullmatch(
+        r"about \d+ more replications of each would settle it, if means and spreads are as they are now", settles
+    )
+    assert stake == "another one is better than 2pc by 9 % at most"
+    far = pair(1.05, 0.5).best("decision_p99_ms")
+    assert far.more > 200
+    assert re.fullmatch(
+        r"about \d+ more replications of each would settle it, \d+ times those that were played", far.advice[0]
+    )
+    assert far.advice[0] in far.text
+    small = pair(1.01, 0.05).best("decision_p99_ms")
+    assert small.more > 20
+    assert small.little_open
+    assert small.advice == [
+        "another one is better than 2pc by 1.3 % at most, and more replications are hardly worth it"
+    ]
+    assert pair(1.5, 0.1).best("decision_p99_ms").advice == []
+
+
+def test_nobody_knows_what_is_at_stake_beside_runs_that_have_failed() -> None:
+    good = pair(1.2, 0.5)
+    results = [*good._results[:-1], Result("saga", 19, {}, "", "RunFailed: no memory")]
+    decision = Comparison(good.scenario, good.objects, results, seed=1, replications=20).best("decision_p99_ms")
+    assert math.isnan(decision.at_stake)
+    assert not decision.little_open
+
+
+def test_runs_too_short_for_a_quantile_are_to_be_made_longer_first() -> None:
+    said = "; make the runs longer first, which have too few transactions for 99 %"
+    assert pair(1.05, 0.5, transactions=80).best("decision_p99_ms").advice[0].endswith(said)
+    assert said not in pair(1.05, 0.5, transactions=1000).best("decision_p99_ms").text
+
+
 def test_thresholds_decide_before_the_metric() -> None:
     draw = noise(3)
     comparison = made(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simtx.experiments.frontier.result import Frontier
     from simtx.experiments.sensitivity.result import Sensitivity
     from simtx.experiments.stopping import Better
-    from simtx.experiments.sweep.settings import Settings
+    from simtx.experiments.sweep.runner import Settings
     from simtx.experiments.thresholds import Where
     from simtx.report.pictures.accessors import SweepPlots
 
@@ -112,7 +112,8 @@ class Sweep(Runs, Reported):
 
         Returns:
             One row a cell: the parameters, `strategy` (None: nobody can be named; `aborting` says who would be, but commits much less than another one), `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
-            best), `more` (replications in addition that would settle it; infinite if what is open may well be equal), `timeouts` (which figures sit on a
+            best), `more` (replications in addition that would settle it; infinite if what is open may well be equal), `at_stake` (by which share of its
+            figure another one is better than `strategy`, at most), `timeouts` (which figures sit on a
             configured timeout, as ``2pc = vote_timeout``, and say nothing about speed), `violated` (whose runs have violated what the strategy guarantees,
             and what: they are not admissible).
 
@@ -126,14 +127,14 @@ class Sweep(Runs, Reported):
             cell = self.compare(int(number))
             if not len(cell.frame):  # interrupted before it, or all of its runs have failed
                 nobody = {"strategy": None, "supported": False, "guaranteed": False, "candidates": self.strategies}
-                rest = {"more": math.nan, "timeouts": "", "violated": "", "aborting": ""}
+                rest = {"more": math.nan, "at_stake": math.nan, "timeouts": "", "violated": "", "aborting": ""}
                 found.append({**self._values(int(number)), **nobody, **rest})
                 continue
             one = cell.best(metric, where, better=better, confidence=level)
             row: dict[str, Any] = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
             admitted = one.ranking[one.ranking["standing"] != OUT]
             sits = "; ".join(f"{name} {text}" for name, text in admitted["timeout"].items() if text)
-            row |= {"candidates": one.candidates, "more": one.more, "timeouts": sits}
+            row |= {"candidates": one.candidates, "more": one.more, "at_stake": one.at_stake, "timeouts": sits}
             row["violated"] = "; ".join(f"{name}: {said}" for name, said in one.violated.items())
             row["aborting"] = one.aborting
             found.append({**self._values(int(number)), **row})

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from simtx.engine.choices import Engine
 from simtx.errors import RunFailed, ScenarioError
-from simtx.experiments.executors import Backend
+from simtx.experiments.executors import Backend, ExecutorLike
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.sweep.leases import HEARTBEAT, active, host
 from simtx.experiments.sweep.ledger import RunLedger, Wanted
+from simtx.experiments.sweep.plan import Plan
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, Parcel, failed, play
@@ -34,6 +35,22 @@ _TOGETHER: Final = 16  # cells and strategies of which each plays a first run be
 _FLUSH: Final = 2000  # finished runs after which figures move to a file
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of `simtx.sweep` that say how it is played, and change no figure."""
+
+    executor: ExecutorLike = None
+    workers: int | None = None
+    progress: bool | None = None
+    accept_stale: bool = False
+    retry_failed: bool = False
+    stop_after: int = 3
+    name: str = ""
+    on_result: Callable[[Row, Outcome], None] | None = None
+    on_plan: Callable[[Plan], None] | None = None
+    engine: Engine | None = None
+
+
 @dataclass
 class Runner:
     """Plays runs of a study.
@@ -42,10 +59,8 @@ class Runner:
         study: What they are of.
         store: Where they are kept.
         runs: What is to be played; each with the first row that wants it.
-        stop_after: Equal failures of a cell and strategy after which no more of its runs are played.
-        on_result: Called with each row and outcome.
+        settings: How.
         what: In front of the progress bar.
-        engine: What plays the runs.
         stopped: Why it ended early, or nothing.
         skipped: Cells and strategies that were given up: the reason by cell and label.
     """
@@ -53,10 +68,8 @@ class Runner:
     study: Study
     store: Store
     runs: Sequence[tuple[Wanted, Row]]
-    stop_after: int
-    on_result: Callable[[Row, Outcome], None] | None = None
+    settings: Settings
     what: str = "sweep"
-    engine: Engine | None = None
     stopped: str = ""
     skipped: dict[tuple[int, str], str] = field(default_factory=dict)
     _equal: Counter[tuple[int, str, str]] = field(default_factory=Counter)
@@ -67,12 +80,11 @@ class Runner:
     _played: int = 0
     _failed: int = 0
 
-    def run(self, backend: Backend, progress: bool | None, before: Mapping[tuple[int, str, str], int]) -> None:
+    def run(self, backend: Backend, before: Mapping[tuple[int, str, str], int]) -> None:
         """Play them.
 
         Args:
             backend: Where.
-            progress: As for `simtx.sweep`.
             before: How often a cell and strategy has failed before with the same error.
 
         Raises:
@@ -86,7 +98,7 @@ class Runner:
             self._judge(cell, label, error, count)
         owner = self.store.owner
         with (
-            progress_bar(len(self.runs), "runs", what=self.what, wanted=progress) as bar,
+            progress_bar(len(self.runs), "runs", what=self.what, wanted=self.settings.progress) as bar,
             opened(backend),
             beating(self.store.folder, owner),
         ):
@@ -128,7 +140,7 @@ class Runner:
             self._parcels[cell, label] = Parcel(
                 self.study.scenario_of(cell),
                 self.study.variant(one, label)[0],
-                self.engine,
+                self.settings.engine,
                 self._counts[cell, label],
             )
         return self._parcels[cell, label]
@@ -180,8 +192,8 @@ class Runner:
             self._count(row, outcome.error)
         if self._played % _FLUSH == 0:
             self.store.flush()
-        if self.on_result is not None:
-            self.on_result(row, outcome)
+        if self.settings.on_result is not None:
+            self.settings.on_result(row, outcome)
 
     def _check_code(self, outcome: Outcome) -> None:
         from simtx.scenario.fingerprints import code_fingerprint
@@ -199,7 +211,7 @@ class Runner:
         self._judge(row.cell, row.strategy, error, self._equal[row.cell, row.strategy, error])
 
     def _judge(self, cell: int, label: str, error: str, count: int) -> None:
-        if count >= self.stop_after:
+        if count >= self.settings.stop_after:
             self.skipped.setdefault((cell, label), f"{count} runs have failed with {error}")
 
     def _show(self, bar: Bar) -> None:

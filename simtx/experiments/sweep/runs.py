@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
+from simtx.experiments.compare import bounded, most
 from simtx.experiments.pairs import much_less
 from simtx.experiments.said import stories_with
 from simtx.experiments.sweep.axes import measured
@@ -25,7 +26,7 @@ from simtx.scenario.units import hint, shown
 if TYPE_CHECKING:
     from simtx.experiments.sweep.ledger import Entry
     from simtx.experiments.sweep.plan import Plan
-    from simtx.experiments.sweep.settings import Settings
+    from simtx.experiments.sweep.runner import Settings
     from simtx.experiments.sweep.store import Store
     from simtx.experiments.sweep.study import Row, Study
     from simtx.scenario import Scenario
@@ -36,18 +37,7 @@ _KEPT: Final = 8
 
 
 class Runs:
-    """The runs of a sweep, as its store has them.
-
-    Attributes:
-        scenario: The scenario that the cells change.
-        parameters: Names of the parameters, which are columns of the frame.
-        units: Their units: ``s``, ``1/s`` or nothing.
-        strategies: Labels of the strategies, in the order in which they were given.
-        seed: Seed of all streams.
-        stopped: Why it ended before all of its runs were finished; empty if it did not.
-        notes: What a reader should know about how it was played.
-        plan: What there was to do in the last call.
-    """
+    """The tables of a `Sweep`, which says what its attributes are."""
 
     def __init__(
         self,
@@ -319,7 +309,13 @@ class Runs:
             values = self._with(metric)[metric].to_numpy(dtype=float)
             groups = self._places()
             found = intervals([values[places] for places in groups.values()], confidence, kind=kind_of(metric))
-            known = self._intervals[metric, confidence] = dict(zip(groups, found, strict=True))
+            known = dict(zip(groups, found, strict=True))
+            if bounded(metric):  # as the comparison of the cell has it
+                for (cell, label), one in known.items():
+                    top = max(most(metric, self.study.scenario_of(cell)), one.mean)
+                    known[cell, label] = one._replace(high=min(one.high, top))
+                    self.study.spare(cell)
+            self._intervals[metric, confidence] = known
             if len(self._intervals) > _KEPT:
                 del self._intervals[next(iter(self._intervals))]
         return dict(known)

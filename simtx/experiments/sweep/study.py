@@ -24,7 +24,7 @@ from simtx.experiments.sweep.ledger import Wanted
 from simtx.protocols.extras import extras
 from simtx.scenario.canonical import canonical, digest
 from simtx.scenario.changes import replaced
-from simtx.scenario.fingerprints import code_fingerprint, scenario_fingerprint
+from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint, scenario_fingerprint
 from simtx.scenario.provenance import command
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Study:
     notes: list[str] = field(default_factory=list)
     _known: dict[str, tuple[str, float, list[str]]] = field(default_factory=dict, repr=False)
     _checked: set[int] = field(default_factory=set, repr=False)
-    _variants: dict[tuple[str, str], tuple[Strategy, str, keys.Code]] = field(default_factory=dict, repr=False)
+    _variants: dict[tuple[str, str], tuple[Strategy, str, CodeFingerprint]] = field(default_factory=dict, repr=False)
 
     def add(self, values: Iterable[Mapping[str, Any]]) -> list[int]:
         """Add cells that are not there yet; returns the numbers of all of these."""
@@ -114,7 +114,7 @@ class Study:
 
     # --- cells and strategies -----------------------------------------------------------------------------------------------------------
 
-    def variant(self, cell: Cell, label: str) -> tuple[Strategy, str, keys.Code]:
+    def variant(self, cell: Cell, label: str) -> tuple[Strategy, str, CodeFingerprint]:
         """A strategy as it is in a cell, with its identity and its code."""
         given = self.strategies[label]
         options = {name: cell.options[name] for name in dict.fromkeys((given.name, label)) if name in cell.options}
@@ -135,7 +135,7 @@ class Study:
                 check(self.cells[number], self.scenario, self.strategies)
                 self._checked.add(number)
 
-    def _spare(self, number: int) -> None:
+    def spare(self, number: int) -> None:
         """Of a large sweep not every scenario is kept: they are soon made again."""
         if len(self.cells) > _MANY:
             self.cells[number].forget()
@@ -183,7 +183,7 @@ class Study:
                     size = scenario.expected_length() * (scenario.workload.mean_rate() or 0.0)
                     size = float(scenario.run.transactions or size or scenario.expected_length())
                     new[memo] = self._known[memo] = (scenario_fingerprint(scenario), size, scenario.warnings)
-                self._spare(number)
+                self.spare(number)
         if new:
             ledger.remember(new, {})
         return {number: self._known[memo] for number, memo in memos.items()}

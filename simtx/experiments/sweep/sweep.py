@@ -25,8 +25,7 @@ from simtx.experiments.sweep.kept import keep
 from simtx.experiments.sweep.ledger import NAME as LEDGER
 from simtx.experiments.sweep.plan import Plan
 from simtx.experiments.sweep.result import Sweep
-from simtx.experiments.sweep.runner import INTERRUPTED, Runner
-from simtx.experiments.sweep.settings import Settings
+from simtx.experiments.sweep.runner import INTERRUPTED, Runner, Settings
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, prepare, version
@@ -304,7 +303,7 @@ def _played(
     runs = [(one, first[one.key]) for one in found.play]
     had = found.plan.cached + found.plan.accepted
     what = f"sweep ({had:,} found)" if had else "sweep"
-    runner = Runner(study, store, runs, settings.stop_after, settings.on_result, what, settings.engine)
+    runner = Runner(study, store, runs, settings, what)
     notes = [f"{mended} runs are to be played again: their file of figures is gone"] if mended else []
     if found.play:
         ledger.add(found.play, found.replaced)
@@ -316,7 +315,7 @@ def _played(
         before = _failures(store, rows, keys)
         code = version(study.strategies.values())
         prepare()
-        runner.run(backend(settings.executor, settings.workers, len(found.play), code), settings.progress, before)
+        runner.run(backend(settings.executor, settings.workers, len(found.play), code), before)
     store.flush()
     order = [*kept, *((row, key) for row, key in zip(rows, keys, strict=True))]
     whole = sorted(dict(order).items(), key=lambda one: _place(study, one[0]))

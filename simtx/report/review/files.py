@@ -93,7 +93,7 @@ def write(
     figures = page.with_suffix(".csv")
     try:
         _replace(page, text)
-        table.write_csv(figures, result)
+        table.write_csv(figures, result, asked.confidence)
     except OSError as error:
         raise ScenarioError(f"cannot write '{error.filename or page}': {error.strerror or error}", "report") from None
     printed = pdf.printed(page) if as_pdf else None

@@ -313,25 +313,14 @@ def _undecided(comparison: Comparison, decision: Decision, label: str) -> str:
     if int(comparison.frame["strategy"].value_counts().max() if len(comparison.frame) else 0) < 2:
         return "Undecided: one run of each strategy decides nothing; make ten or more"
     rivals = [name for name in decision.candidates if name != named]
-    judged = decision.thresholds
-    doubted = (
-        judged[judged["strategy"].isin(decision.candidates) & (judged["standing"] == "undecided")]
-        if len(judged)
-        else judged
-    )
     if rivals:
         first = f"Undecided between {_listed([named, *rivals])}, by {label}"
-    elif len(doubted):
-        limits = _listed(list(dict.fromkeys(limit_text(str(one)) for one in doubted["threshold"])))
+    elif len(decision.doubted):
+        limits = _listed(list(dict.fromkeys(limit_text(str(one)) for one in decision.doubted["threshold"])))
         first = f"Undecided: whether {named} keeps to {limits} is open"
     else:
         first = f"Undecided: {named} looks best by {label}, and runs of others failed or have no value"
-    if decision.more and math.isfinite(decision.more):
-        least = RELIABLE - int(decision.ranking["n"].min())
-        if decision.more < least:
-            return f"{first}; make {_replications(least)} of each: fewer than {RELIABLE} in all are too few to rely on"
-        return f"{first}; about {_replications(decision.more)} of each would settle it"
-    return f"{first}; what is open may well be equal" if decision.more and rivals else first
+    return "; ".join([first, *decision.advice[:1]])
 
 
 def _replications(more: float) -> str:
@@ -376,7 +365,7 @@ def _figures(decision: Decision) -> str:
     every = rows(decision)
     table = [row for row in every if row[1] != "not admissible"] or every
     first = table[0]
-    text = f"By {label} ({decision.better} is better; intervals hold together) {first[0]} has {first[2]}"
+    text = f"By {label} ({decision.better} is better; comparisons hold together) {first[0]} has {first[2]}"
     if len(table) > 1:
         others = [f"{row[0]} {row[2]}{f' ({row[3]})' if row[3] else ''}" for row in table[1:]]
         text += f"; {'; '.join(others)}"
@@ -488,8 +477,14 @@ def of_sweep(
         )
     elif limits:
         reasons.append("No strategy misses a threshold in any cell.")
-    settle = [one.more for one in each if not supports(one) and one.candidates]
-    known = [more for more in settle if more > 0 and math.isfinite(more)]
+    undecided = [one for one in each if not supports(one) and one.candidates]
+    stakes = [one.at_stake for one in undecided if one.little_open]
+    known = [one.more for one in undecided if one.more > 0 and math.isfinite(one.more) and not one.little_open]
+    if stakes:
+        reasons.append(
+            f"In {len(stakes)} of the undecided cells another strategy is better than the one that looks best by {100 * max(stakes):.2g} % at most: more "
+            "replications are hardly worth it there."
+        )
     if known:
         fewest = min(int(one.ranking["n"].min()) for one in each if len(one.ranking))
         reasons.append(

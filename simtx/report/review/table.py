@@ -116,6 +116,7 @@ class Measures:
         limits: Thresholds.
         strategies: In their order.
         notes: What has to be said below.
+        sure: Confidence of each interval, ``95 %``.
     """
 
     baseline: str
@@ -123,21 +124,22 @@ class Measures:
     limits: tuple[Limit, ...]
     strategies: tuple[str, ...]
     notes: tuple[str, ...]
+    sure: str
 
 
-def measures(comparison: Comparison, decision: Decision) -> Measures:
-    """The table of a comparison, with its decision."""
+def measures(comparison: Comparison, decision: Decision, confidence: float = 0.95) -> Measures:
+    """The table of a comparison, with its decision; `confidence` is that of each interval."""
     judged = [str(one).split(" ", 1)[0] for one in decision.thresholds["threshold"]] if len(decision.thresholds) else []
     wanted = [name for name in dict.fromkeys([*METRICS, decision.metric, *judged]) if name in comparison.metrics]
     order = list(catalogue.METRICS)
     wanted.sort(key=lambda name: order.index(name) if name in order else len(order))
     strategies = comparison.strategies
     baseline = decision.strategy or strategies[0] if len(strategies) > 1 else ""
-    rows = tables.rows(comparison, wanted)
+    rows = tables.rows(comparison, wanted, confidence)
     shown = [row for row in rows if any(one.n for _, _, one in row.cells)]
     kept = [row for row in shown if row.metric.always or any(one.mean for _, _, one in row.cells)]
     finished = {name: int((comparison.frame["strategy"] == name).sum()) for name in strategies}
-    against = _differences(comparison, baseline, [row.metric.name for row in kept])
+    against = _differences(comparison, baseline, [row.metric.name for row in kept], confidence)
     units = [catalogue.unit(row.metric, comparison.scenario) for row in kept]
     panels = []
     for start in range(0, len(strategies), PANEL):
@@ -156,12 +158,13 @@ def measures(comparison: Comparison, decision: Decision) -> Measures:
         names = tuple(strategies[i] for i in places)
         promises = tuple(catalogue.ANSWER_MEANS[comparison.promises[name]] for name in names)
         panels.append(Panel(names, tuple(places), promises, tuple(finished[name] for name in names), tuple(lines)))
-    said = tables.notes(comparison, kept)[: -len(comparison.provenance.lines())]
+    said = tables.notes(comparison, kept, confidence)[: -len(comparison.provenance.lines())]
     absent = [row.metric.label for row in rows if row not in shown]
     zero = [row.metric.label for row in shown if row not in kept]
     said += [f"not measured in any run: {', '.join(absent)}"] if absent else []
     said += [f"zero in every run: {', '.join(zero)}"] if zero else []
-    return Measures(baseline, tuple(panels), _limits(decision, strategies), tuple(strategies), tuple(said))
+    limits = _limits(decision, strategies)
+    return Measures(baseline, tuple(panels), limits, tuple(strategies), tuple(said), f"{100 * confidence:g} %")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +193,13 @@ def _figure(size: str, unit: str, ends: str) -> str:
     return " ".join(part for part in (size, unit, ends) if part)
 
 
-def _differences(comparison: Comparison, baseline: str, metrics: Sequence[str]) -> dict[tuple[str, str], _Difference]:
+def _differences(
+    comparison: Comparison, baseline: str, metrics: Sequence[str], confidence: float
+) -> dict[tuple[str, str], _Difference]:
     """The paired difference from the baseline, by strategy and metric."""
     if not baseline or not metrics:
         return {}
-    table = comparison.differences(baseline, metrics)
+    table = comparison.differences(baseline, metrics, confidence)
     found = {}
     for name in comparison.strategies:
         if name == baseline:

@@ -284,7 +284,7 @@ def test_runs_that_were_never_played_under_other_code_do_not_wait_for_ever(
     assert len(rest.rows) == 8
     with store.ledger._transaction() as db:
         assert dict(db.execute(counts).fetchall()) == {"done": 8, "stale": 3}
-    runner = Runner(fresh.study, store, [], 3)
+    runner = Runner(fresh.study, store, [], fresh.settings)
     runner._elsewhere = {one.key: (one, Row(0, "2pc", 0)) for one in waiting}
     with progress_bar(1, "runs", wanted=False) as bar:
         assert runner._look(bar)
@@ -293,6 +293,17 @@ def test_runs_that_were_never_played_under_other_code_do_not_wait_for_ever(
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_has_the_interval_that_the_comparison_of_its_cell_gives_it(whole: simtx.Sweep) -> None:
+    """Also where nothing can be above the offered rate."""
+    for metric in ("latency_p99_ms", "goodput_per_s", "throughput_per_s", "committed_share"):
+        for number in whole.cells.index:
+            one = whole.compare(int(number))
+            for name in one.strategies:
+                assert whole.interval(int(number), name, metric)[:4] == one.interval(name, metric)[:4]
+    one = whole.interval(0, "2pc", "goodput_per_s")
+    assert one.high == max(100, one.mean)
 
 
 def test_the_best_of_each_cell_is_that_of_its_comparison_and_all_cells_hold_together(
