@@ -5,16 +5,7 @@ A run's event log, simulated or real, is scraped at equal intervals into a few s
 Prometheus by `prometheus`.
 """
 
-from simtx.alerts.prometheus import prometheus
-from simtx.alerts.rules import (
-    AlertRule,
-    BurnRate,
-    Change,
-    Rate,
-    Threshold,
-    default_rules,
-    read_rules,
-)
+from simtx.alerts.rules import AlertRule, BurnRate, Change, Rate, Threshold, default_rules, prometheus, read_rules
 from simtx.alerts.signals import SIGNALS, Signal, Signals, signals
 from simtx.alerts.watching import Alert, Alerts, watch
 

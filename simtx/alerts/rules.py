@@ -9,10 +9,12 @@ A rule fires once its condition has held at every scrape for its `hold`, as with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
 
@@ -258,6 +260,31 @@ def _grown(how: str, name: str, window: float, offset: str = "") -> str:
 
 def _share_text(part: str, whole: str, window: float, offset: str = "") -> str:
     return f"{_grown('increase', part, window, offset)} / {_grown('increase', whole, window, offset)}"
+
+
+def prometheus(rules: Sequence[AlertRule], *, group: str = "simtx") -> str:
+    """The text of a rule file that Prometheus reads.
+
+    The services have to export the metrics that `SIGNALS` names; comments at the top say which, and what they mean.
+
+    Args:
+        rules: Which ones.
+        group: Name of the group.
+    """
+    listed = [
+        {
+            "alert": rule.name,
+            "expr": rule.expression(),
+            "for": f"{rule.hold * 1000:.0f}ms",
+            "labels": {"severity": rule.severity},
+            "annotations": {"summary": rule.summary or rule.name},
+        }
+        for rule in rules
+    ]
+    body = {"groups": [{"name": group, "rules": listed}]}
+    used = [one for one in SIGNALS.values() if any(one.metric in rule.expression() for rule in rules)]
+    head = "".join(f"# {one.metric} ({one.kind}): {one.meaning}\n" for one in used)
+    return f"# Metrics that the services export:\n{head}{yaml.safe_dump(body, sort_keys=False, width=1000)}"
 
 
 # --- rules of files, and those that are there -----------------------------------------------------------------------------------

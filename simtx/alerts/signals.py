@@ -47,103 +47,54 @@ class Signal:
     meaning: str
 
 
+# name, unit, metric of Prometheus, meaning
+_COUNTERS: Final = (
+    ("requests", "requests", "simtx_requests_total", "Requests of clients, each transaction once."),
+    ("slow", "requests", "simtx_slow_requests_total", "Requests that had no answer within the objective."),
+    ("decisions", "transactions", "simtx_decisions_total", "Transactions whose outcome became final."),
+    ("aborts", "transactions", "simtx_aborts_total", "Those of them that were aborted or rolled back."),
+    ("compensations", "local transactions", "simtx_compensations_total", "Local transactions that undid a step."),
+    ("retries", "retries", "simtx_retries_total", "Calls that timed out, and messages that a broker delivered again."),
+    ("rejections", "messages", "simtx_rejections_total", "Messages that an open circuit breaker held back."),
+    (
+        "stuck",
+        "transactions",
+        "simtx_stuck_total",
+        "Transactions that wait for an operator, as a service has said in its log.",
+    ),
+    ("stood_still", "sagas", "simtx_stood_still_total", "Choreographed sagas that their monitor has called stuck."),
+)
+_GAUGES: Final = (
+    ("unanswered_age", "s", "simtx_oldest_unanswered_seconds", "Age of the oldest request without an answer."),
+    ("undecided_age", "s", "simtx_oldest_undecided_seconds", "Age of the oldest transaction without an outcome."),
+    (
+        "in_doubt_age",
+        "s",
+        "simtx_oldest_in_doubt_seconds",
+        "How long the oldest prepared branch has waited for the decision.",
+    ),
+    (
+        "event_lag",
+        "s",
+        "simtx_event_lag_seconds",
+        "How long the oldest request that was accepted has had no outcome: the lag of relays and consumers together.",
+    ),
+    (
+        "half_done_age",
+        "s",
+        "simtx_oldest_half_done_seconds",
+        "How long the oldest transaction has been in force in some stores and not in others.",
+    ),
+    (
+        "drift",
+        "units of the invariants",
+        "simtx_drift",
+        "By how much conserved sums are wrong, transaction by transaction, as a reconciliation finds it.",
+    ),
+)
 SIGNALS: Final[Mapping[str, Signal]] = {
-    one.name: one
-    for one in (
-        Signal(
-            "requests", "counter", "requests", "simtx_requests_total", "Requests of clients, each transaction once."
-        ),
-        Signal(
-            "slow",
-            "counter",
-            "requests",
-            "simtx_slow_requests_total",
-            "Requests that had no answer within the objective.",
-        ),
-        Signal(
-            "decisions", "counter", "transactions", "simtx_decisions_total", "Transactions whose outcome became final."
-        ),
-        Signal(
-            "aborts", "counter", "transactions", "simtx_aborts_total", "Those of them that were aborted or rolled back."
-        ),
-        Signal(
-            "compensations",
-            "counter",
-            "local transactions",
-            "simtx_compensations_total",
-            "Local transactions that undid a step.",
-        ),
-        Signal(
-            "retries",
-            "counter",
-            "retries",
-            "simtx_retries_total",
-            "Calls that timed out, and messages that a broker delivered again.",
-        ),
-        Signal(
-            "rejections",
-            "counter",
-            "messages",
-            "simtx_rejections_total",
-            "Messages that an open circuit breaker held back.",
-        ),
-        Signal(
-            "stuck",
-            "counter",
-            "transactions",
-            "simtx_stuck_total",
-            "Transactions that wait for an operator, as a service has said in its log.",
-        ),
-        Signal(
-            "stood_still",
-            "counter",
-            "sagas",
-            "simtx_stood_still_total",
-            "Choreographed sagas that their monitor has called stuck.",
-        ),
-        Signal(
-            "unanswered_age",
-            "gauge",
-            "s",
-            "simtx_oldest_unanswered_seconds",
-            "Age of the oldest request without an answer.",
-        ),
-        Signal(
-            "undecided_age",
-            "gauge",
-            "s",
-            "simtx_oldest_undecided_seconds",
-            "Age of the oldest transaction without an outcome.",
-        ),
-        Signal(
-            "in_doubt_age",
-            "gauge",
-            "s",
-            "simtx_oldest_in_doubt_seconds",
-            "How long the oldest prepared branch has waited for the decision.",
-        ),
-        Signal(
-            "event_lag",
-            "gauge",
-            "s",
-            "simtx_event_lag_seconds",
-            "How long the oldest request that was accepted has had no outcome: the lag of relays and consumers together.",
-        ),
-        Signal(
-            "half_done_age",
-            "gauge",
-            "s",
-            "simtx_oldest_half_done_seconds",
-            "How long the oldest transaction has been in force in some stores and not in others.",
-        ),
-        Signal(
-            "drift",
-            "gauge",
-            "units of the invariants",
-            "simtx_drift",
-            "By how much conserved sums are wrong, transaction by transaction, as a reconciliation finds it.",
-        ),
-    )
+    **{name: Signal(name, "counter", unit, metric, meaning) for name, unit, metric, meaning in _COUNTERS},
+    **{name: Signal(name, "gauge", unit, metric, meaning) for name, unit, metric, meaning in _GAUGES},
 }
 """All signals, by name."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from simtx.errors import ScenarioError
 from simtx.experiments.stopping import Look, Precision, Rule, Stopping, looks
 from simtx.metrics.censored import instead, left_out
+from simtx.metrics.figures import unknown
 
 
 class Agenda:
@@ -62,9 +62,7 @@ class Agenda:
             return
         metric = self.stopping.rule.metric
         if summary and metric not in summary:
-            near = difflib.get_close_matches(metric, summary, n=1)
-            meant = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(summary)}"
-            raise ScenarioError(f"'{metric}' is no metric{meant}", "until")
+            raise ScenarioError(unknown(metric, summary).problem, "until")
         self._values[strategy][replication] = summary.get(metric, math.nan)
         share = left_out(metric)
         if share is not None and summary.get(share, 0.0) > 0:

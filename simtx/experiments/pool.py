@@ -94,11 +94,6 @@ class Pool(Generic[K]):
         with self.interrupts.open():
             return self.more()
 
-    @property
-    def under_way(self) -> list[Call[K]]:
-        """Calls that have no result yet."""
-        return [*self._flying.values(), *self._suspects, *self._back]
-
     # --- out ------------------------------------------------------------------------------------------------------------------------
 
     def _fill(self) -> bool:

@@ -6,10 +6,11 @@ throughput at the best number of users, over replications that the search has no
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ import pandas as pd
 from simtx.arguments import SEED, STRATEGIES, checked, number, optional, path, progress, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT, labelled
-from simtx.experiments.probes import Probes
 from simtx.experiments.work import version
+from simtx.files import LARGEST_SCENARIO, Unreadable, read_text
 from simtx.metrics.intervals import Interval, check_confidence, interval, ratio
 from simtx.progress import Phases, phases
 from simtx.scenario.canonical import digest
@@ -56,12 +57,12 @@ class Load:
     throughput: tuple[float, ...]
 
 
+@dataclass(repr=False, eq=False)
 class Saturation:
     """The highest sustained throughput of a scenario under each strategy.
 
     Attributes:
         scenario: The scenario.
-        strategies: Their labels.
         searched: Each number of users that was tried.
         best: By strategy, the number of users with the highest throughput, and the throughput there in fresh replications.
         confidence: Of all intervals.
@@ -69,23 +70,17 @@ class Saturation:
         provenance: Where it comes from, and the command that repeats it.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        searched: Sequence[Load],
-        best: dict[str, Load],
-        *,
-        confidence: float,
-        seed: int,
-        provenance: Provenance,
-    ) -> None:
-        self.scenario = scenario
-        self.strategies = list(best)
-        self.searched = tuple(searched)
-        self.best = best
-        self.confidence = confidence
-        self.seed = seed
-        self.provenance = provenance
+    scenario: Scenario
+    searched: tuple[Load, ...]
+    best: dict[str, Load]
+    confidence: float
+    seed: int
+    provenance: Provenance
+
+    @property
+    def strategies(self) -> list[str]:
+        """Labels of the strategies."""
+        return list(self.best)
 
     def interval(self, strategy: str) -> Interval:
         """Mean and interval of the highest sustained throughput, in transactions a second.
@@ -140,7 +135,7 @@ class Saturation:
 
     __repr__ = __str__
 
-    plot: View[Callable[..., Axes]] = View(
+    plot: ClassVar[View[Callable[..., Axes]]] = View(
         "saturation", "Throughput over the number of users, with intervals: `saturation.plot()`."
     )
 
@@ -194,7 +189,7 @@ def saturation(
     chosen = labelled(strategies, played)
     searched: list[Load] = []
     best: dict[str, Load] = {}
-    probes = Probes(None if store is None else Path(store))
+    probes = _Probes(None if store is None else Path(store))
     with phases(progress) as show:
         for position, (name, strategy) in enumerate(chosen.items()):
             own: list[Load] = []
@@ -212,7 +207,66 @@ def saturation(
             best[name] = Load(name, top.users, probe.throughput(top.users, range(replications, 2 * replications)))
     settings = {"transactions": transactions, "most_users": most_users}
     origin = provenance("saturation", played, chosen, seed=seed, replications=replications, settings=settings)
-    return Saturation(played, searched, best, confidence=confidence, seed=seed, provenance=origin)
+    return Saturation(played, tuple(searched), best, confidence, seed, origin)
+
+
+class _Probes:
+    """Finished probes, one line of a file each, so that a search that was interrupted goes on.
+
+    A line is written when its probe is finished. One that was cut off by the end of a process is taken away; lines of other searches stay.
+
+    Args:
+        path: The file; made with the first probe. None: nothing is kept.
+
+    Raises:
+        ScenarioError: It cannot be read, or is no such file.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._known: dict[str, tuple[float, ...]] = {}
+        self._cut = ""
+        if path is None:
+            return
+        try:
+            text = read_text(path, LARGEST_SCENARIO)
+        except FileNotFoundError:
+            return
+        except Unreadable as error:
+            raise ScenarioError(f"cannot be read: {error}", str(path)) from None
+        whole, _, self._cut = text.rpartition("\n")
+        for line in whole.splitlines():
+            if not line:
+                continue
+            try:
+                probe = json.loads(line)
+                self._known[probe["key"]] = tuple(float(one) for one in probe["throughput"])
+            except (ValueError, TypeError, KeyError):
+                raise ScenarioError("is no file of a saturation's probes; choose another name", str(path)) from None
+
+    def known(self, key: str) -> tuple[float, ...] | None:
+        """The throughput of a probe in each replication; None: it has not been finished."""
+        return self._known.get(key)
+
+    def keep(self, key: str, throughput: tuple[float, ...]) -> None:
+        """A probe is finished.
+
+        Raises:
+            ScenarioError: The file cannot be written.
+        """
+        self._known[key] = throughput
+        if self.path is None:
+            return
+        line = json.dumps({"key": key, "throughput": throughput}) + "\n"
+        try:
+            if self._cut:  # a process ended in the middle of this line
+                content = self.path.read_text(encoding="utf-8")
+                self.path.write_text(content[: len(content) - len(self._cut)], encoding="utf-8")
+                self._cut = ""
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise ScenarioError(f"cannot be written: {error.strerror or error}", str(self.path)) from None
 
 
 class _Probe:
@@ -226,7 +280,7 @@ class _Probe:
         seed: Of all runs.
     """
 
-    def __init__(self, probes: Probes, scenario: Scenario, strategy: Strategy, transactions: int, seed: int) -> None:
+    def __init__(self, probes: _Probes, scenario: Scenario, strategy: Strategy, transactions: int, seed: int) -> None:
         self._probes = probes
         self._scenario = scenario
         self._strategy = strategy

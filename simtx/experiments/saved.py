@@ -36,7 +36,6 @@ from simtx.experiments.compare import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.figures import Summary
-from simtx.metrics.laws import Finding
 from simtx.metrics.run import Run
 from simtx.metrics.rundata import RunData
 from simtx.metrics.timeline import Timeline, beside
@@ -265,10 +264,21 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
         return swept
     if kind is None:
         raise ScenarioError(_no_result(place), str(place))
-    file = place / f"{kind}.json"
+    with opened(place / f"{kind}.json", "Run.save" if kind == "run" else "Comparison.save") as document:
+        return (_run if kind == "run" else _comparison)(place, document)
+
+
+@contextmanager
+def opened(file: Path, writer: str) -> Iterator[dict[str, Any]]:
+    """The document of a result that `writer` has saved, to be restored in this block.
+
+    Raises:
+        ScenarioError: It cannot be read, is of something else or of a later version, or is damaged.
+    """
+    kind = file.stem
     try:
         document = json.loads(read_text(file, LARGEST_DATA))
-        if document.get("kind") is None and "provenance" in document:
+        if document.get("kind") is None and "provenance" in document and kind != "sweep":
             command = document["provenance"].get("command", "") if isinstance(document["provenance"], dict) else ""
             again = f": {command} --save FOLDER" if command.startswith("simtx compare") else ""
             raise ScenarioError(
@@ -279,13 +289,13 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
                 str(file),
             )
         if document.get("kind") != f"simtx {kind}":
-            raise ScenarioError(f"it is not written by {'Run' if kind == 'run' else 'Comparison'}.save", str(file))
+            raise ScenarioError(f"it is not written by {writer}", str(file))
         if document["format"] > FORMAT:
             raise ScenarioError(
                 f"it has the format {document['format']} of a later version of simtx ({document['provenance']['version']}); this one reads {FORMAT}",
                 str(file),
             )
-        return (_run if kind == "run" else _comparison)(place, document)
+        yield document
     except OSError as error:
         raise ScenarioError(f"cannot be read: {error.strerror or error}", str(error.filename or file)) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -341,18 +351,13 @@ def _comparison(folder: Path, document: Mapping[str, Any]) -> Comparison:
     frame = _table(folder / "runs.parquet")
     metrics = [name for name in frame if name not in ("strategy", "replication", "digest")]
     again = {(name, number): count for name, number, count in document["executions"]}
-    results = [
-        Result(row["strategy"], int(row["replication"]), {str(name): row[name] for name in metrics}, row["digest"], "")
-        for row in frame.to_dict("records")
-    ]
-    results = [one._replace(executions=again.get((one.strategy, one.replication), 1)) for one in results]
     said = {(name, number): (decoded(found), struck) for name, number, found, struck in document.get("findings", ())}
-    nothing: tuple[tuple[Finding, ...], dict[str, int]] = ((), {})
-    results = [
-        one._replace(findings=found, struck=struck)
-        for one in results
-        for found, struck in [said.get((one.strategy, one.replication), nothing)]
-    ]
+    results = []
+    for row in frame.to_dict("records"):
+        run = row["strategy"], int(row["replication"])
+        summary = {str(name): row[name] for name in metrics}
+        found, struck = said.get(run, ((), {}))
+        results.append(Result(*run, summary, row["digest"], "", again.get(run, 1), found, struck))
     results += [Result(**one) for one in document["failures"]]
     comparison = Comparison(
         scenario,

@@ -86,7 +86,6 @@ ADDED: Final = frozenset(("transactions", "events", "violations"))
 """Effort, sample size, and what must never be: what was simulated, not what it stands for."""
 
 LARGEST: Final = frozenset(("drift_peak", "recovery_s", "backlog_peak", "partition_lag_max"))
-SMALLEST: Final = frozenset(("watched_ms",))
 
 MEANS: Final[Mapping[str, str]] = {
     "messages_per_transaction": "messages",

@@ -230,29 +230,20 @@ class Try(NamedTuple):
         return self._replace(recipe=(*self.recipe, place))
 
 
+@dataclass
 class _Search:
     """Finds places and strikes them, launch after launch."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        strategy: Strategy,
-        store: str,
-        broker: str,
-        result: CrashMatrix,
-        keep: Path | None,
-        progress: Phases,
-    ) -> None:
-        self.scenario = scenario
-        self.strategy = strategy
-        self.store = store
-        self.broker = broker
-        self.result = result
-        self.keep = keep
-        self.progress = progress
-        self.known: dict[Place, Try] = {}  # every place, with the transaction that led to it
-        self.chosen: set[Place] = set()
-        self.tried: Counter[Place] = Counter()
+    scenario: Scenario
+    strategy: Strategy
+    store: str
+    broker: str
+    result: CrashMatrix
+    keep: Path | None
+    progress: Phases
+    known: dict[Place, Try] = field(default_factory=dict)  # every place, with the transaction that led to it
+    chosen: set[Place] = field(default_factory=set)
+    tried: Counter[Place] = field(default_factory=Counter)
 
     def run(self, depth: int, limit: int | None, process: str | None) -> None:
         """Strike all places, or so many."""

@@ -302,6 +302,7 @@ def slow(runs: Mapping[int, Executed]) -> dict[int, float]:
     return {key: value / least for key, value in known.items() if least and value > SLOWER * least}
 
 
+@dataclass(slots=True)
 class Pace:
     """How fast the disk of an idle machine is, and was at its best.
 
@@ -309,8 +310,7 @@ class Pace:
         best: What a forced write took at least on average, in seconds; infinite: not known yet.
     """
 
-    def __init__(self, best: float = math.inf) -> None:
-        self.best = best
+    best: float = math.inf
 
     def rest(self) -> None:
         """Wait until the disk is as fast as it was, for half a minute at most: others on a shared machine may be at work."""
@@ -323,32 +323,27 @@ class Pace:
             time.sleep(1.0)
 
 
+@dataclass
 class Work:
     """Runs for real, keeps what they leave, and says how far it is."""
 
-    def __init__(
-        self,
-        strategy: Strategy,
-        store: str,
-        broker: str,
-        folder: Path | None,
-        progress: Phases,
-        pace: Pace | None = None,
-    ) -> None:
-        self.strategy = strategy
-        self.store = store
-        self.broker = broker
-        self.folder = folder
-        self.total = 1
-        self.disturbed: list[tuple[str, float, float, bool]] = []
-        self.pace = pace if pace is not None else Pace()
-        self.given: Calibration | None = None
-        self.taken: list[Legs] = []  # of each calibration
-        self.quiet: list[Run] = []  # of all calibrations
-        self.restarts: dict[str, Block] = {}
-        self.subject: dict[str, str] = {}
-        self._done = 0
-        self._progress = progress
+    strategy: Strategy
+    store: str
+    broker: str
+    folder: Path | None
+    progress: Phases
+    pace: Pace = field(default_factory=Pace)
+    total: int = 1
+    disturbed: list[tuple[str, float, float, bool]] = field(default_factory=list)
+    given: Calibration | None = None
+    taken: list[Legs] = field(default_factory=list)  # of each calibration
+    quiet: list[Run] = field(default_factory=list)  # of all calibrations
+    restarts: dict[str, Block] = field(default_factory=dict)
+    subject: dict[str, str] = field(default_factory=dict)
+    _done: int = 0
+
+    def __post_init__(self) -> None:
+        folder = self.folder
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -366,7 +361,7 @@ class Work:
         runs: list[Executed] = []
         for attempt in range(_REPEATS + 1):
             title = name if attempt == 0 else f"{name}-again-{attempt}"
-            self._progress(f"executing {title}", self._done / self.total)
+            self.progress(f"executing {title}", self._done / self.total)
             self.pace.rest()
             with Watcher() as watcher:
                 run = execute(scenario, self.strategy, store=self.store, broker=self.broker, seed=seed)

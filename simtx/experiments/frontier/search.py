@@ -2,6 +2,11 @@
 
 It knows nothing of scenarios: it works on points of the unit cube, and a function `observe` gives the figures of paired runs there. So it can be
 tested on surfaces that are known.
+
+The next runs are chosen first where a point is both close to the frontier and unknown, then by what makes the whole map surer. Sources: the straddle
+heuristic is that of Bryan, Schneider, Nichol, Miller, Genovese and Wasserman (NIPS 2005, "Active learning for identifying function threshold
+boundaries"); contour uncertainty with replication that of Lyu, Binois and Ludkovski (2021, "Evaluating Gaussian process metamodels and sequential
+designs for noisy level set estimation", *Statistics and Computing* 31), here integrated over the map.
 """
 
 from __future__ import annotations
@@ -13,13 +18,13 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
-from simtx.experiments.frontier.criteria import contour_uncertainty, straddle
 from simtx.experiments.frontier.gp import Floats
 from simtx.experiments.frontier.responses import Observed
-from simtx.experiments.frontier.zones import UNDECIDED, Surfaces
+from simtx.experiments.frontier.zones import UNDECIDED, Contest, Surfaces
 
 _MOST_SITES: Final = 400
 """More of them would make each look slow, and replications at known sites say as much."""
@@ -214,9 +219,9 @@ def _chosen(state: State, surfaces: Surfaces, candidates: Floats, grid: Floats, 
     contest = surfaces.contest(candidates)
     # At first the surface is too rough to say what a run would change elsewhere; the straddle needs only the point itself.
     if len(state.history) <= plan.straddle:
-        worth = straddle(contest)
+        worth = _straddle(contest)
     else:
-        worth = contour_uncertainty(surfaces, candidates, contest, grid, surfaces.contest(grid), plan.batch)
+        worth = _contour_uncertainty(surfaces, candidates, contest, grid, surfaces.contest(grid), plan.batch)
     worth = np.where(state.mute_at(candidates), -np.inf, worth)  # more runs there would not say anything, either
     # The process solves a system of as many equations as there are sites: from here on they only get replications.
     if len(state.sites) >= _MOST_SITES:
@@ -236,6 +241,44 @@ def _chosen(state: State, surfaces: Surfaces, candidates: Floats, grid: Floats, 
         if len(chosen) == plan.sites:
             break
     return np.array(chosen).reshape(-1, state.sites.shape[1])
+
+
+def _straddle(contest: Contest, quantile: float = 1.96) -> Floats:
+    """How far the band around each point reaches beyond the frontier; negative where the winner is known."""
+    return quantile * contest.error - contest.lead
+
+
+def _contour_uncertainty(
+    surfaces: Surfaces, candidates: Floats, contest: Contest, grid: Floats, over: Contest, replications: int
+) -> Floats:
+    """By how much so many replications at each candidate are expected to lower the doubt about the winner, on average over the map.
+
+    Args:
+        surfaces: What is known.
+        candidates: Where runs may be added.
+        contest: Who leads at the candidates.
+        grid: Points that cover the map.
+        over: Who leads there.
+        replications: Runs of each strategy that would be added.
+    """
+    gain = np.zeros(len(candidates))
+    doubt = over.doubt()
+    for (a, b), surface in surfaces.pairs.items():
+        here = ((contest.leader == a) & (contest.rival == b)) | ((contest.leader == b) & (contest.rival == a))
+        there = ((over.leader == a) & (over.rival == b)) | ((over.leader == b) & (over.rival == a))
+        there &= doubt > 1e-4  # elsewhere nothing is left to gain
+        if not here.any() or not there.any():
+            continue
+        # The variance of the mean of the new runs, and how much of the doubt at each point of the map a figure here explains (Gaussian conditioning).
+        # Neither depends on what the runs will show, so that candidates can be compared before any is played.
+        noise = surface.noise.at(candidates[here]) / replications
+        shared = surface.process.covariance(candidates[here], grid[there])
+        learnt = shared**2 / (contest.error[here] ** 2 + noise)[:, None]
+        # Rounding may take more than there was; a width of zero would divide by zero below.
+        left = np.sqrt(np.maximum(over.error[there] ** 2 - learnt, 1e-300))
+        gain[here] = (doubt[there] - special.ndtr(-over.lead[there] / left)).sum(axis=1)
+    result: Floats = gain / len(grid)
+    return result
 
 
 def _add(state: State, observe: Observe, chosen: Floats, batch: int) -> None:

@@ -57,7 +57,7 @@ def caption(axes: Sequence[Axis], points: Floats, winners: Winners, names: Seque
     open_share = float(np.mean(winners == UNDECIDED))
     decided = winners != UNDECIDED
     if not decided.any():
-        return f"undecided everywhere between {_listed(names, 'and')}"
+        return f"undecided everywhere between {_listed(names)}"
     rest = f"; undecided {_percent(open_share)} of the area" if open_share > 0 else ""
     there = sorted(set(winners[decided].tolist()))
     if len(there) == 1:
@@ -68,8 +68,9 @@ def caption(axes: Sequence[Axis], points: Floats, winners: Winners, names: Seque
     right = sum(leaf.right for leaf in leaves) / int(decided.sum())
     shares = {who: float(np.mean(winners == who)) for who in there}
     if right < _POOR:
-        parts = [f"{names[who]} wins on {_percent(share)}" for who, share in sorted(shares.items(), key=_largest)]
-        return f"{_listed(parts, 'and')} of the area, in a shape that two limits do not describe{rest}"
+        largest = sorted(shares.items(), key=lambda item: -item[1])
+        parts = [f"{names[who]} wins on {_percent(share)}" for who, share in largest]
+        return f"{_listed(parts)} of the area, in a shape that two limits do not describe{rest}"
     rough = f" (roughly: {_percent(right)} of the decided area)" if right < _ROUGH else ""
     return f"{_sentences(axes, leaves, names, shares)}{rough}{rest}"
 
@@ -177,12 +178,8 @@ def _spans(axes: Sequence[Axis]) -> str:
     )
 
 
-def _largest(item: tuple[int, float]) -> float:
-    return -item[1]
-
-
-def _listed(parts: Sequence[str], word: str) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def flip(axis: Axis, crossings: Sequence[Crossing], winners: Winners, names: Sequence[str]) -> str:
@@ -196,7 +193,7 @@ def flip(axis: Axis, crossings: Sequence[Crossing], winners: Winners, names: Seq
     """
     decided = sorted(set(winners[winners != UNDECIDED].tolist()))
     if not decided:
-        return f"undecided everywhere between {_listed(names, 'and')}"
+        return f"undecided everywhere between {_listed(names)}"
     if not crossings:
         share = float(np.mean(winners == UNDECIDED))
         rest = f"; undecided on {_percent(share)} of {axis.name}" if share else ""

@@ -125,10 +125,6 @@ class Surfaces:
             result.pairs[pair] = Surface(process, law)
         return result
 
-    def pair(self, leader: int, rival: int) -> Surface:
-        """The surface of two strategies, in whatever order."""
-        return self.pairs[min(leader, rival), max(leader, rival)]
-
     def contest(self, points: Floats) -> Contest:
         """Who leads at each point, by how much, and how sure that is."""
         shape = (self.strategies, self.strategies, len(points))

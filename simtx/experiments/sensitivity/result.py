@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import pandas as pd
 
 from simtx.experiments.said import unlike
-from simtx.experiments.sensitivity import words
 from simtx.experiments.sensitivity.inputs import InputUncertainty
+from simtx.listing import aligned
 from simtx.metrics.intervals import Interval
 from simtx.scenario.provenance import Provenance
 from simtx.views import View
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simtx.report.pictures.accessors import SensitivityPlots
 
 Method: TypeAlias = Literal["tornado", "morris", "sobol"]
+_Columns: TypeAlias = dict[str, Callable[[Mapping[str, Any]], str]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Sensitivity:
                 return f"{self.winner} wins; the runs leave open whether {row['factor']} flips that within its uncertainty ({sure})"
             return f"{self.winner} wins, and no factor flips that within its uncertainty{rest}"
         row = within.iloc[0]
-        return f"{self.winner} wins, unless {row['factor']} is {percent(float(row['change']))} off ({self.value(str(row['factor']), float(row['value']))})"
+        return f"{self.winner} wins, unless {row['factor']} is {_percent(float(row['change']))} off ({self.value(str(row['factor']), float(row['value']))})"
 
     def effect(self, value: float) -> str:
         """An effect in words: ``+12 %`` on the scale of ratios, else a number with its unit."""
@@ -167,7 +168,7 @@ class Sensitivity:
     @property
     def support(self) -> str:
         """Whether the runs support the answer, in one line that begins with ``supported`` or ``not supported``."""
-        return words.support(self)
+        return _support(self)
 
     def value(self, factor: str, number: float) -> str:
         """A value of a factor with its unit: ``62/s``, ``18 ms``."""
@@ -224,9 +225,9 @@ class Sensitivity:
             "sobol": f"shares of the variance of {self.question.metric} ({' / '.join(self.question.strategies)}):",
         }[self.method]
         early = [f"warning: {self.early}"] if self.early and self.ranked else []
-        lines = [self.support, self.caption, *early, "", what, words.table(self), self._noise()]
+        lines = [self.support, self.caption, *early, "", what, _table(self), self._noise()]
         if self.flips is not None:
-            lines += ["", "distance to the flip, in units of the stated uncertainty:", words.flips(self)]
+            lines += ["", "distance to the flip, in units of the stated uncertainty:", _flips(self, self.flips)]
         if self.inputs is not None:
             lines += ["", self._inputs(self.inputs)]
         return "\n".join(lines)
@@ -251,11 +252,124 @@ def _share(change: float) -> str:
     return f"{100 * change:+.3g} %"
 
 
-def percent(change: float) -> str:
+def _percent(change: float) -> str:
     """A change as a share, with its sign: ``+18 %``."""
     return f"{100 * change:+.2g} %"
 
 
-def names(table: pd.DataFrame) -> Sequence[str]:
-    """The factors of a table, in its order."""
-    return [str(one) for one in table["factor"]]
+# --- words and tables -----------------------------------------------------------------------------------------------------------
+
+
+def _support(found: Sensitivity) -> str:
+    """Whether the runs support the answer: one line that begins with ``supported`` or ``not supported``."""
+    metric, names = found.question.metric, found.question.strategies
+    if found.unlike:
+        return f"not supported: {found.unlike}"
+    if not found.ranked:
+        return f"not supported: {found.early}"
+    sure, runs = f"{100 * found.confidence:g} %", f"{found.replications} replications"
+    if found.replications < 2:
+        return "not supported: one replication of each cell has no interval, so that nothing is told from noise"
+    if found.question.paired and found.answer is not None:
+        one = found.answer
+        size = f"{metric} of {names[0]} against {names[1]}: {found.effect(one.mean)} ({sure}: {found.effect(one.low)} to {found.effect(one.high)}, {runs})"
+        return f"supported: {size}" if found.winner else f"not supported: {size}; the two are not told apart"
+    about = metric + (f" of {names[0]}" if len(names) == 1 else f" of {' against '.join(names)}")
+    if found.method == "tornado":
+        told = [row for row in found.table.to_dict("records") if _told(row)]
+        if not told:
+            return f"not supported: no factor moves {about} by more than {runs} tell from noise"
+        first = told[0]
+        return (
+            f"supported: {first['factor']} moves {about} by {found.size(float(first['swing']))} from end to end; "
+            f"the noise between {runs} leaves {found.noise_text} open"
+        )
+    if found.method == "morris":
+        top = float(found.table.iloc[0]["mu_star"])
+        if top <= found.noise:
+            return f"not supported: no effect on {about} is larger than its noise ({found.noise_text}, {runs})"
+        return f"supported: the largest effect on {about} is {found.size(top)}, its noise {found.noise_text} ({runs})"
+    first = found.table.to_dict("records")[0]
+    if float(first["total_low"]) <= 0:
+        return f"not supported: no factor is sure to explain any of the variance of {about} ({runs})"
+    return f"supported: {first['factor']} explains {_part(first['total_low'])} to {_part(first['total_high'])} of the variance of {about}"
+
+
+def _told(row: Mapping[Any, Any]) -> bool:
+    """Whether a factor moves the answer at one of its ends for sure."""
+    return any(row[f"{end}_from"] > 0 or row[f"{end}_to"] < 0 for end in ("low", "high"))
+
+
+def _table(found: Sensitivity) -> str:
+    """The table of the method."""
+    sure = f"{100 * found.confidence:g} %"
+    columns: _Columns = {"factor": lambda row: str(row["factor"])}
+    if found.method == "tornado":
+        for end in ("low", "high"):
+            columns |= _of_end(found, end, sure)
+        columns["swing"] = lambda row: found.size(float(row["swing"]))
+    elif found.method == "morris":
+        columns["mean size of the effect"] = lambda row: found.size(row["mu_star"])
+        columns[sure] = lambda row: _range(
+            found.size, max(row["mu_star"] - row["mu_star_half_width"], 0.0), row["mu_star"] + row["mu_star_half_width"]
+        )
+        columns["mean effect"] = lambda row: found.effect(row["mu"])
+        columns["spread"] = lambda row: found.size(row["sigma"])
+    else:
+        for which, said in (("first", "alone"), ("total", "with interactions")):
+            columns |= _of_share(which, said, sure)
+    return _lines(columns, found.table)
+
+
+def _of_end(found: Sensitivity, end: str, sure: str) -> _Columns:
+    """The columns of one end of the factors' ranges."""
+    return {
+        f"{end} end": lambda row: found.value(row["factor"], float(row[f"{end}_value"])),
+        f"change there ({end})": lambda row: found.effect(row[end]),
+        f"{sure} ({end})": lambda row: _range(found.effect, row[f"{end}_from"], row[f"{end}_to"]),
+    }
+
+
+def _of_share(which: str, said: str, sure: str) -> _Columns:
+    """The columns of one share of the variance."""
+    return {
+        said: lambda row: _part(row[which]),
+        f"{sure} ({said})": lambda row: _range(_part, row[f"{which}_low"], row[f"{which}_high"]),
+    }
+
+
+def _flips(found: Sensitivity, table: pd.DataFrame) -> str:
+    """The table of flips."""
+    columns: _Columns = {
+        "factor": lambda row: str(row["factor"]),
+        "flips at": lambda row: (
+            found.value(row["factor"], row["value"]) if math.isfinite(row["distance"]) else "nowhere within reach"
+        ),
+        "off by": lambda row: _percent(row["change"]) if math.isfinite(row["change"]) else "-",
+        "distance": lambda row: _distance(abs(row["distance"])),
+        f"{100 * found.confidence:g} %": lambda row: _range(_distance, row["nearest"], row["furthest"]),
+        "position": lambda row: (
+            "simulated" if row["simulated"] else "extrapolated" if math.isfinite(row["distance"]) else "-"
+        ),
+    }
+    return _lines(columns, table)
+
+
+def _distance(size: float) -> str:
+    return f"{size:.2g}" if math.isfinite(size) else "> 3"
+
+
+def _part(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _range(said: Callable[[float], str], low: float, high: float) -> str:
+    if math.isnan(low) or math.isnan(high):
+        return "-"
+    return said(low) if said(low) == said(high) else f"{said(low)} to {said(high)}"
+
+
+def _lines(columns: _Columns, table: pd.DataFrame) -> str:
+    rows: list[dict[Any, Any]] = table.to_dict("records")
+    cells = [list(columns), *([read(row) for read in columns.values()] for row in rows)]
+    return "\n".join(aligned(cells, right=1))

@@ -16,13 +16,13 @@ from simtx.errors import ScenarioError
 from simtx.experiments.said import early
 from simtx.experiments.sensitivity import flips as flip
 from simtx.experiments.sensitivity import indices
-from simtx.experiments.sensitivity.design import answers, cells_of, factors_of, figures
+from simtx.experiments.sensitivity.design import answers, cell_values, cells_of, factors_of, figures
 from simtx.experiments.sensitivity.inputs import InputUncertainty, calibration_of, taken_apart, written
 from simtx.experiments.sensitivity.question import Answers, Question
 from simtx.experiments.sensitivity.result import Method, Sensitivity
 from simtx.experiments.sensitivity.tornado import noise, positions, tornado
 from simtx.experiments.sweep import sweep
-from simtx.experiments.sweep.runner import INTERRUPTED
+from simtx.experiments.sweep.runner import INTERRUPTED, Settings
 from simtx.experiments.work import check_metric
 from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence, interval
@@ -35,18 +35,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
     from simtx.scenario.uncertain import Uncertainty
 
-_OPTIONS = (
-    "executor",
-    "workers",
-    "progress",
-    "accept_stale",
-    "retry_failed",
-    "stop_after",
-    "on_result",
-    "on_plan",
-    "engine",
-    "name",
-)
+_OPTIONS = tuple(one.name for one in dataclasses.fields(Settings))
 _TRAJECTORIES = 10
 _CELLS_A_FACTOR = 10
 
@@ -318,13 +307,7 @@ def play(
     Raises:
         KeyboardInterrupt: It was interrupted; what is finished is in the store.
     """
-    base = {path: value for one in factors.values() for path, value in one.changes(0.0).items()}
-    cells = []
-    for position in positions:
-        cell = dict(base)
-        for name, place in position.items():
-            cell |= factors[name].changes(place)
-        cells.append(cell)
+    cells = [cell_values(factors, position) for position in positions]
     found: Sweep = sweep(scenario, cells, strategies, replications=replications, **options)
     if found.stopped.startswith(INTERRUPTED):
         raise KeyboardInterrupt(found.stopped)

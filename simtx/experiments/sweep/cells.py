@@ -148,7 +148,8 @@ def check(cell: Cell, base: Scenario, strategies: Mapping[str, Strategy]) -> Non
 
 def _with_option(strategy: Strategy, path: str, value: Any, base: Scenario, where: str) -> Strategy:
     """A strategy with one option changed: a field of its class, or one of its policies."""
-    kind, given = type(strategy), _any(strategy)
+    given: Any = strategy
+    kind = type(strategy)
     if not dataclasses.is_dataclass(given) or isinstance(given, type):
         raise ScenarioError(
             f"strategy {strategy.name} has no options that could be set (its class {kind.__name__} is no dataclass)",
@@ -178,7 +179,3 @@ def _replaced(given: Any, changes: Mapping[str, Any], where: str) -> Any:
             f"an object of class {type(given).__name__} cannot be made with another '{next(iter(changes))}': {error}",
             where,
         ) from None
-
-
-def _any(value: Any) -> Any:
-    return value

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from simtx.errors import ScenarioError
-from simtx.experiments.saved import FORMAT, SWEEP, StoredStrategy, decoded, restored_scenario, restored_strategy
-from simtx.experiments.sweep.kept import FRAMES, FRONTIER
+from simtx.experiments.saved import SWEEP, StoredStrategy, decoded, opened, restored_scenario, restored_strategy
+from simtx.experiments.sweep.kept import FRONTIER
 from simtx.experiments.sweep.result import Sweep
-from simtx.experiments.sweep.store import Store
+from simtx.experiments.sweep.store import FRAMES, Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.sweep.sweep import found_again
-from simtx.files import LARGEST_DATA, read_text
 
 
 def read_sweep(place: Path) -> Sweep:
@@ -40,22 +38,8 @@ def read_sweep(place: Path) -> Sweep:
             listed = ", ".join(str(one.parent) for one in found)
             raise ScenarioError(f"holds {len(found)} sweeps; name one of {listed}", str(place))
         file = found[0]
-    try:
-        document = json.loads(read_text(file, LARGEST_DATA))
-        if document.get("kind") != "simtx sweep":
-            raise ScenarioError("it is not written by simtx.sweep", str(file))
-        if document["format"] > FORMAT:
-            raise ScenarioError(
-                f"it has the format {document['format']} of a later version of simtx ({document['provenance']['version']}); this one reads {FORMAT}",
-                str(file),
-            )
+    with opened(file, "simtx.sweep") as document:
         return _sweep(file, document)
-    except OSError as error:
-        raise ScenarioError(f"cannot be read: {error.strerror or error}", str(error.filename or file)) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ScenarioError):
-            raise
-        raise ScenarioError(f"is damaged: {type(error).__name__}: {error}".splitlines()[0], str(file)) from None
 
 
 def _is_map(name: str, names: set[str]) -> bool:

@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from simtx.errors import ScenarioError
-from simtx.experiments.saved import (
-    SWEEP,
-    document_of,
-    encoded,
-    strategy_document,
-)
+from simtx.experiments.saved import SWEEP, document_of, encoded, strategy_document
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.result import Sweep
     from simtx.experiments.sweep.study import Study
 
-FRAMES: Final = "frames"
-"""Folder of the tables in a results folder."""
 FRONTIER: Final = "-frontier"
 """How the name of a table ends that has the sites of a frontier beside the cells of a sweep."""
 

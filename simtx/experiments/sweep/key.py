@@ -10,12 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.scenario.canonical import canonical, digest, untouched
-from simtx.scenario.fingerprints import code_fingerprint, strategy_fingerprint, strategy_sources
+from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint, strategy_fingerprint, strategy_sources
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -24,25 +22,8 @@ SEEDS: Final = "simtx.workload.streams(seed, replication)"
 """How the random numbers of a run follow from the seed of the sweep: named by what they are for, hashed with seed and replication."""
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
-    """The code that plays the runs of one strategy.
-
-    Attributes:
-        text: Fingerprint of all of it.
-        modules: Fingerprints of its parts, by name: modules of simtx, packages, and the user's own classes and functions.
-    """
-
-    text: str
-    modules: Mapping[str, str]
-
-    def changed(self, before: Mapping[str, str]) -> list[str]:
-        """Names of the parts that are not as they were."""
-        return sorted(name for name in {*self.modules, *before} if self.modules.get(name) != before.get(name))
-
-
-def code(strategy: Strategy) -> Code:
-    """The code that plays this strategy.
+def code(strategy: Strategy) -> CodeFingerprint:
+    """The code that plays this strategy: modules of simtx, packages, and the user's own classes and functions.
 
     Raises:
         ScenarioError: The strategy holds something that cannot be compared by value.
@@ -50,13 +31,13 @@ def code(strategy: Strategy) -> Code:
     ours = code_fingerprint()
     own = {name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in strategy_sources(strategy).items()}
     if not own:
-        return Code(ours.text, ours.modules)
+        return ours
     kind = type(strategy)
     own[f"{kind.__module__}.{kind.__qualname__}"] = strategy_fingerprint(strategy)[
         :8
     ]  # also what no source shows, as a closure
     modules = {**ours.modules, **own}
-    return Code(digest(canonical([ours.text, own])), modules)
+    return CodeFingerprint(digest(canonical([ours.text, own])), modules)
 
 
 def strategy_identity(strategy: Strategy) -> str:
@@ -65,7 +46,8 @@ def strategy_identity(strategy: Strategy) -> str:
     Raises:
         ScenarioError: An option cannot be compared by value.
     """
-    kind, given = type(strategy), _any(strategy)
+    given: Any = strategy
+    kind = type(strategy)
     state: dict[str, Any] = {}
     if dataclasses.is_dataclass(given):
         state = {one.name: getattr(given, one.name) for one in dataclasses.fields(given) if hasattr(given, one.name)}
@@ -78,10 +60,6 @@ def strategy_identity(strategy: Strategy) -> str:
     state = {name: one for name, one in state.items() if not untouched(given, name)}
     said = [f"{kind.__module__}.{kind.__qualname__}", strategy.name, dict(sorted(state.items()))]
     return digest(canonical(said, f"strategy {strategy.name}"))
-
-
-def _any(strategy: Strategy) -> Any:
-    return strategy
 
 
 def identities(scenario: str, strategy: str, seed: int, replications: range | list[int]) -> list[str]:

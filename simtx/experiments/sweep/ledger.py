@@ -319,23 +319,13 @@ class RunLedger:
 
     def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Everything about all runs but their figures: names of the columns, and rows."""
-        names = [
-            *(
-                "key",
-                "scenario",
-                "changes",
-                "strategy",
-                "seed",
-                "replication",
-                "state",
-                "owner",
-                "executions",
-                "seconds",
-            ),
-            *("stage", "type", "message", "command", "digest", "code"),
-        ]
+        query = (
+            "SELECT key, scenario, changes, strategy, seed, replication, state, owner, executions, seconds, "
+            "stage, type, message, command, digest, code FROM runs ORDER BY key"
+        )
         with self._told():
-            return names, self._db.execute(f"SELECT {', '.join(names)} FROM runs ORDER BY key").fetchall()  # noqa: S608
+            found = self._db.execute(query)
+            return [name for name, *_ in found.description], found.fetchall()
 
     def changes(self, scenario: str, seed: int, most: int) -> list[str]:
         """Changes that cells make in a scenario, as JSON, of runs that are done; each once.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any, Final
 
 from simtx.experiments.sweep.ledger import Entry, RunLedger, Wanted
+from simtx.scenario.fingerprints import CodeFingerprint
 
 _ALIKE: Final = 1.5  # runs whose expected numbers of transactions differ by less than this factor are of the same size
 
@@ -53,21 +54,7 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
-        names = (
-            "cells",
-            "rows",
-            "runs",
-            "new",
-            "cached",
-            "stale",
-            "accepted",
-            "failed",
-            "elsewhere",
-            "changed",
-            "seconds",
-            "basis",
-        )
-        return {name: getattr(self, name) for name in names}
+        return asdict(self)
 
     def lines(self) -> list[str]:
         """For people."""
@@ -185,8 +172,7 @@ def _changed(now: str, before: str, ledger: RunLedger, known: dict[str, Mapping[
     for code in (now, before):
         if code not in known:
             known[code] = ledger.modules(code)
-    names = {*known[now], *known[before]}
-    return sorted(name for name in names if known[now].get(name) != known[before].get(name))
+    return CodeFingerprint(now, known[now]).changed(known[before])
 
 
 def expected(runs: Iterable[Wanted], timings: Sequence[tuple[str, float, float]], processes: int) -> tuple[float, str]:
