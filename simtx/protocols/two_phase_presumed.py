@@ -28,10 +28,10 @@ client that was told of a commit must not be told of an abort after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols import on
 from simtx.protocols.commit_machine import (
     ABORTED,
     ANSWER_ABORTED,
@@ -39,7 +39,6 @@ from simtx.protocols.commit_machine import (
     CANCEL_VOTE,
     COMMIT,
     COMMITTED,
-    FORGET,
     LAZY_ABORT,
     LAZY_END,
     ROLLBACK,
@@ -81,66 +80,40 @@ class PresumingCoordinator(Coordinator):
     __slots__ = ()
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("voting", "finished"), "force collecting, PREPARE to all", of="request"),
-        Transition("idle", "yes", "presume_commit", ("finished",), "not known, so committed: COMMIT", of="message"),
-        Transition("idle", "inquiry", "presume_commit", ("finished",), "not known, so committed: COMMIT", of="message"),
-        Transition(
+        on.request("idle", "begin", "begin", ("voting", "finished"), "force collecting, PREPARE to all"),
+        on.message("idle", "yes", "presume_commit", ("finished",), "not known, so committed: COMMIT"),
+        on.message("idle", "inquiry", "presume_commit", ("finished",), "not known, so committed: COMMIT"),
+        on.message(
             "voting",
             "yes",
             "take_yes",
             ("voting", "finished"),
             "count; the last vote: force commit, answer, COMMIT to YES voters",
-            of="message",
         ),
-        Transition(
+        on.message(
             "voting",
             "read",
             "take_read",
             ("voting", "finished"),
             "drop out; the last vote: force commit, answer, COMMIT to YES voters",
-            of="message",
         ),
-        Transition(
-            "voting",
-            "no",
-            "take_no",
-            ("voting", "aborting", "finished"),
-            "lazy abort, answer, ABORT to YES voters",
-            of="message",
+        on.message(
+            "voting", "no", "take_no", ("voting", "aborting", "finished"), "lazy abort, answer, ABORT to YES voters"
         ),
-        Transition(
+        on.timer(
             "voting",
             "vote",
             "miss_votes",
             ("aborting", "finished"),
             "too late: lazy abort, answer, ABORT to YES voters",
-            of="timer",
         ),
-        Transition("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence", of="message"),
-        Transition("aborting", "yes", "tell_abort", ("aborting",), "ABORT", of="message"),
-        Transition("aborting", "inquiry", "tell_abort", ("aborting",), "ABORT", of="message"),
-        Transition(
-            "aborting", "no", "take_undone", ("aborting", "finished"), "count; the last one: lazy end", of="message"
-        ),
-        Transition(
-            "aborting", "ack", "take_undone", ("aborting", "finished"), "count; the last one: lazy end", of="message"
-        ),
-        Transition(
-            "aborting",
-            "acknowledgement",
-            "repeat_abort",
-            ("aborting",),
-            "ABORT again to those without ACK",
-            of="timer",
-        ),
+        on.message("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence"),
+        on.message("aborting", "yes", "tell_abort", ("aborting",), "ABORT"),
+        on.message("aborting", "inquiry", "tell_abort", ("aborting",), "ABORT"),
+        on.message("aborting", "no", "take_undone", ("aborting", "finished"), "count; the last one: lazy end"),
+        on.message("aborting", "ack", "take_undone", ("aborting", "finished"), "count; the last one: lazy end"),
+        on.timer("aborting", "acknowledgement", "repeat_abort", ("aborting",), "ABORT again to those without ACK"),
     )
-    bodies: ClassVar[Mapping[str, Form]] = {
-        "yes": nothing,
-        "read": nothing,
-        "no": text,
-        "ack": nothing,
-        "inquiry": nothing,
-    }
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": frozenset({"no", "read", "ack"}),
         "voting": frozenset({"begin"}),
@@ -160,8 +133,7 @@ class PresumingCoordinator(Coordinator):
 
     def presume_commit(self, event: Message) -> list[Effect]:
         """Answer COMMIT for a transaction that is not known: an abort is remembered until nobody can ask about it any more."""
-        self.state = "finished"
-        return [Message("commit", self.tx, self.node, event.sender), FORGET]
+        return self.over(self.send(event.sender, "commit"))
 
     # --- voting --------------------------------------------------------------------------------------------------------------
 
@@ -185,9 +157,8 @@ class PresumingCoordinator(Coordinator):
 
     def close_vote(self) -> list[Effect]:
         """All votes are in, none is NO: commit, and forget."""
-        self.state = "finished"
         # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
-        return [Append(("commit",)), COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", self.updating), FORGET]
+        return self.over(Append(("commit",)), COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", self.updating))
 
     def abort(self, reason: str) -> list[Effect]:
         """Tell the client and those that voted YES. Who has not voted yet is told when it has, or when its acknowledgement is missed."""
@@ -195,14 +166,13 @@ class PresumingCoordinator(Coordinator):
         self.pending = [*self.updating]
         effects: list[Effect] = [LAZY_ABORT, ABORTED, Answer("aborted", reason), *self.tell_all("abort", voted)]
         if not self.pending:
-            self.state = "finished"
-            return [*effects, FORGET]
+            return self.over(*effects)
         self.state = "aborting"
         return [*effects, CANCEL_VOTE, self.timer("acknowledgement", self.policies.acknowledgement_timeout)]
 
     def tell_all(self, kind: str, services: Sequence[str]) -> list[Effect]:
         """The decision for each of them."""
-        return [Message(kind, self.tx, self.node, service) for service in services]
+        return [self.send(service, kind) for service in services]
 
     # --- aborting ------------------------------------------------------------------------------------------------------------
 
@@ -215,10 +185,7 @@ class PresumingCoordinator(Coordinator):
         if event.sender not in self.pending:
             return []
         self.pending.remove(event.sender)
-        if self.pending:
-            return []
-        self.state = "finished"
-        return [LAZY_END, FORGET]
+        return [] if self.pending else self.over(LAZY_END)
 
     def repeat_abort(self, _event: Timer) -> list[Effect]:
         """Send ABORT again, for ever: an abort that is forgotten too early would be taken for a commit."""
@@ -235,15 +202,14 @@ class PresumingCoordinator(Coordinator):
         """Without a commit record the transaction is aborted, at everybody that may have voted YES. The client is answered again."""
         if not records:
             return []
-        self.state = "finished"
         last = records[-1][0]
         if last == "end":
-            return [FORGET]
+            return self.over()
         names = [str(name) for name in records[0][1:]]
         if last == "commit":
-            return [COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", names), FORGET]
+            return self.over(COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", names))
         if not names:
-            return [ABORTED, ANSWER_ABORTED, FORGET]
+            return self.over(ABORTED, ANSWER_ABORTED)
         self.state = "aborting"
         self.updating = names
         self.pending = [*names]
@@ -261,23 +227,22 @@ class PresumedParticipant(Participant):
     __slots__ = ("refusal",)
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work", of="message"),
-        Transition("idle", "abort", "fence", ("undoing",), "tombstone", of="message"),
-        Transition(
+        on.message("idle", "prepare", "prepare", ("preparing", "reading"), "do the work"),
+        on.message("idle", "abort", "fence", ("undoing",), "tombstone"),
+        on.done(
             "preparing",
             "prepared",
             "vote",
             ("in-doubt", "refusing", "finished"),
             "done: YES; refused or failed: tombstone; aborted before: NO; committed before: silence",
-            of="done",
         ),
-        Transition("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO", of="done"),
-        Transition("refusing", "fenced", "refuse", ("finished",), "NO; failed: silence", of="done"),
-        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again", of="message"),
-        Transition("in-doubt", "commit", "commit", ("finished",), "force commit, release", of="message"),
-        Transition("in-doubt", "abort", "roll_back", ("undoing",), "roll back, release, tombstone", of="message"),
-        Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever", of="timer"),
-        Transition("undoing", "fenced", "acknowledge_abort", ("finished",), "ACK; failed: silence", of="done"),
+        on.done("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO"),
+        on.done("refusing", "fenced", "refuse", ("finished",), "NO; failed: silence"),
+        on.message("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again"),
+        on.message("in-doubt", "commit", "commit", ("finished",), "force commit, release"),
+        on.message("in-doubt", "abort", "roll_back", ("undoing",), "roll back, release, tombstone"),
+        on.timer("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever"),
+        on.done("undoing", "fenced", "acknowledge_abort", ("finished",), "ACK; failed: silence"),
     )
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": frozenset({"commit"}),
@@ -304,23 +269,18 @@ class PresumedParticipant(Participant):
             self.refusal = event.status
             return [self.leave_tombstone()]
         if event.status == "duplicate" and event.value == TOMBSTONE:
-            self.state = "finished"
-            return [Message("no", self.tx, self.node, self.coordinator, "aborted before"), FORGET]
+            return self.over(self.send(self.coordinator, "no", "aborted before"))
         return super().vote(event)
 
     def refuse(self, event: Done) -> list[Effect]:
         """NO; if the tombstone is not there, the coordinator misses the vote and asks for one."""
-        self.state = "finished"
-        if event.status == "failed":
-            return [FORGET]
-        return [Message("no", self.tx, self.node, self.coordinator, self.refusal), FORGET]
+        return self.over() if event.status == "failed" else self.over(self.send(self.coordinator, "no", self.refusal))
 
     # --- the decision --------------------------------------------------------------------------------------------------------
 
     def commit(self, _event: Message) -> list[Effect]:
         """Nobody waits for an acknowledgement: who has lost COMMIT inquires, and is told so again."""
-        self.state = "finished"
-        return [COMMIT, FORGET]
+        return self.over(COMMIT)
 
     def roll_back(self, event: Message) -> list[Effect]:
         """Undo; after the ACK the coordinator may forget."""
@@ -336,5 +296,4 @@ class PresumedParticipant(Participant):
 
     def acknowledge_abort(self, event: Done) -> list[Effect]:
         """ACK; if the tombstone is not there, the coordinator repeats ABORT."""
-        self.state = "finished"
-        return [FORGET] if event.status == "failed" else [Message("ack", self.tx, self.node, self.coordinator), FORGET]
+        return self.over() if event.status == "failed" else self.over(self.send(self.coordinator, "ack"))

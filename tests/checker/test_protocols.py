@@ -126,7 +126,10 @@ HOLDS: list[Any] = [
     # Whoever recognises requests changes nothing when one comes again.
     ("outbox", {"repeats": 1}),
     ("choreography", {"repeats": 1}),
-    ("choreography", {"participants": 3, "parallel": True, "repeats": 1, "duplicates": 0, "timeouts": 0}),
+    pytest.param(
+        ("choreography", {"participants": 3, "parallel": True, "repeats": 1, "duplicates": 0, "timeouts": 0}),
+        marks=pytest.mark.heavy,
+    ),
     (Outbox(closing=True), {}),
     (Outbox(wake=True), {"duplicates": 0}),
     ("2pc", {"revisit": True}),
