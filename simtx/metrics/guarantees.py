@@ -203,7 +203,7 @@ class Watch:
             amiss = []
             for key, first in initial.each(present.keys() | wanted.keys()):
                 value, sum_ = present.get(key, first), first + wanted.get(key, 0.0)
-                if abs(value - sum_) > _NEAR + 1e-9 * (abs(value) + abs(first)):
+                if value != sum_ and abs(value - sum_) > _NEAR + 1e-9 * (abs(value) + abs(first)):
                     amiss.append((key, value, sum_))
             for key, value, sum_ in sorted(amiss):
                 if key not in exact and not key.startswith(prefixes):

@@ -162,7 +162,7 @@ class Broker:
             self._turn_away(publication)
             return
         message = publication.effect.message
-        if not self._duplicate(publication):
+        if not (self.spec.deduplication_window and self._duplicate(publication)):
             self.published += 1
             if self._stored is not None:
                 count = len(self._stored)
@@ -192,11 +192,7 @@ class Broker:
         of_message(self.world.trace, "stored-again", BROKER, message, actor=BROKER, peer=message.to)
 
     def _duplicate(self, publication: _Publication) -> bool:
-        window = self.spec.deduplication_window
-        if window <= 0:
-            return False
-        now = self._env.now
-        seen = self._seen
+        window, now, seen = self.spec.deduplication_window, self._env.now, self._seen
         while seen:
             # A dict keeps the order of insertion, so the oldest ids come first, and those behind the first young one need no look.
             first, since = next(iter(seen.items()))
