@@ -33,7 +33,7 @@ EARLY = 3.0  # seconds of a start in which kills come that meet no child yet
 LONGEST = 8.0  # seconds until the kill, from the first child on
 START = 60.0  # seconds until there has to be one
 PATIENCE = 10.0  # seconds until everything has to be gone
-SWEEP = "from simtx.reference.run_folder import scratch; scratch.sweep()"
+SWEEP = "from simtx import temporary; temporary.sweep()"
 
 
 def stat(pid: int) -> tuple[int, str, str] | None:

@@ -21,14 +21,15 @@ MARK: Final = ".temporary"
 SHORT: Final = ("/tmp",)  # noqa: S108 - folders of our own are made in it, for us alone
 
 
-def folder(kind: str) -> tempfile.TemporaryDirectory[str]:
+def folder(kind: str, base: str | None = None) -> tempfile.TemporaryDirectory[str]:
     """A folder that is there as long as this object and this process; what killed processes have left is removed first.
 
     Args:
         kind: A part of its name: what it is for.
+        base: Folder in which it is made, `tempfile.gettempdir` or one of `SHORT`; None: the former.
     """
     sweep()
-    made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}-", ignore_cleanup_errors=True)
+    made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}-", dir=base, ignore_cleanup_errors=True)
     if sys.platform != "win32":  # there nobody sweeps
         weakref.finalize(made, os.close, mark(Path(made.name)))
     return made

@@ -79,7 +79,8 @@ def _file(path: Path) -> tuple[EventLog, Provenance | None, str]:
 
 def _real(path: Path) -> tuple[EventLog, Provenance | None, str]:
     """The log files of all processes of a real run, in one order; its zero is its first entry of a transaction."""
-    from simtx.reference.run_folder.collect import entries, merged
+    from simtx.reference.run_folder.collect import merged
+    from simtx.reference.run_folder.event_log import entries
     from simtx.reference.run_folder.folder import RunFolder
 
     folder = RunFolder.open(path)

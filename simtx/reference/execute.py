@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,9 @@ from simtx.reference.processes.launcher import Launcher, Options
 from simtx.reference.processes.preflight import check, check_address, provider_of
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder import scratch, strategies
-from simtx.reference.run_folder.collect import Left, entries, gather
+from simtx.reference.run_folder.collect import Left, gather
 from simtx.reference.run_folder.derived import figures
+from simtx.reference.run_folder.event_log import entries
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.stores.sqlite.provider import BOOKS, ProviderBooks
@@ -117,10 +118,8 @@ def execute(
         check_address(host, port, 8 + 4 * len(scenario.services) + len(scenario.derived))
     elif port:
         raise ScenarioError("a port belongs to an address: say host as well, such as 127.0.0.1", "port")
-    _check_versions(speaks or {}, {*scenario.services, *own_nodes(chosen)})
-    for _, node, version in upgrades:
-        _check_versions({node: version}, {*scenario.services, *own_nodes(chosen)})
     nodes = [*scenario.services, *own_nodes(chosen)]
+    _check_versions([*(speaks or {}).items(), *(upgrade[1:] for upgrade in upgrades)], nodes)
     spoken = dict.fromkeys(nodes, str(scenario.events.version))
     rolled = [(at, node, version, version) for at, node, version in upgrades]
     for one in scenario.upgrades:
@@ -214,8 +213,7 @@ def played(
         with run_folder.locked():
             strategies.write(run_folder, strategy)
             backends = Backends(store, broker, run_folder, scenario, strategy, keep=keep)
-            session = Session(run_folder, scenario, strategy, backends, options, progress or _silent)
-            return session.run(schedule, course)
+            return Session(run_folder, scenario, strategy, backends, options, progress).run(schedule, course)
     except OSError as error:
         where = error.filename or folder
         raise RunFailed(f"the run cannot go on: {error.strerror or error}: '{where}'") from None
@@ -234,14 +232,14 @@ class Session:
         strategy: Strategy,
         backends: Backends,
         options: Options,
-        progress: Phases,
+        progress: Phases | None = None,
     ) -> None:
         self.folder = folder
         self.scenario = scenario
         self.strategy = strategy
         self.backends = backends
         self.options = options
-        self.progress = progress
+        self.progress = progress or _silent
         self.launcher: Launcher | None = None
         self._result: Any = None
         self._error: BaseException | None = None
@@ -290,19 +288,14 @@ class Session:
 
     def _read(self, node: str) -> tuple[list[Change], dict[str, float], Left]:
         """What a service has in the end: history, values, and what is open. Of values that its provider changes, the provider has the books."""
-        store = open_store(self.backends.store(node))
-        try:
+        with contextlib.closing(open_store(self.backends.store(node))) as store:
             changes, values, left = list(store.history()), store.values(), Left.of(store)
-        finally:
-            store.close()
         service = self.scenario.services[node]
         if service.provider is None:
             return changes, values, left
-        books = ProviderBooks.of(self.folder.node(provider_of(node)) / BOOKS, service, create=False)
-        try:
-            return list(books.history()), books.values(), left
-        finally:
-            books.close()
+        file = self.folder.node(provider_of(node)) / BOOKS
+        with contextlib.closing(ProviderBooks.of(file, service, create=False)) as books:
+            return books.history(), books.values(), left
 
     def inside(self, work: Callable[[Launcher], Any]) -> Any:
         """Bring the backends up, do something with a launcher, stop its processes, read the stores, and bring everything down.
@@ -373,22 +366,23 @@ def _folder(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         yield Path(folder)
         return
-    path = scratch.make()
-    try:
+    with scratch.folder() as path:
         yield path
-    finally:
-        scratch.remove(path)
 
 
-def _check_versions(speaks: Mapping[str, str], nodes: Collection[str | None]) -> None:
+def _check_versions(speaks: Iterable[tuple[str, str]], nodes: Collection[str]) -> None:
     """Refuse versions of events that do not exist, before anything is started.
+
+    Args:
+        speaks: Nodes, with the versions that they are to speak.
+        nodes: All nodes.
 
     Raises:
         ScenarioError: There is no such node, or no such version.
     """
-    for node, version in speaks.items():
+    for node, version in speaks:
         if node not in nodes:
-            known = ", ".join(sorted(one for one in nodes if one))
+            known = ", ".join(sorted(nodes))
             raise ScenarioError(f"there is no node '{node}' to speak it; the nodes are {known}", "speaks")
         try:
             Schema(version)

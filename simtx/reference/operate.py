@@ -15,7 +15,7 @@ import getpass
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -32,10 +32,10 @@ from simtx.reference.operating.request import Choice, InterventionRequest, Kind,
 from simtx.reference.processes.backends import BROKERS, STORES, Backends
 from simtx.reference.processes.calls import Calls
 from simtx.reference.processes.launcher import Launcher, Options
-from simtx.reference.run_folder.audit import AuditError, AuditLog, Entry, check_history, entries
+from simtx.reference.run_folder.audit import AuditError, AuditLog, Entry, check_history, entries, read_head
 from simtx.reference.run_folder.folder import RunFolder, RunFolderError
 from simtx.reference.run_folder.strategies import open_strategy
-from simtx.reference.stores import Store, StoreDamaged, StoreFailed, open_store
+from simtx.reference.stores import StoreDamaged, StoreFailed, open_store
 from simtx.reference.stores.sqlite.tables import refuse_empty
 
 Ask = Callable[..., Any]
@@ -94,7 +94,7 @@ def list_transactions(
     run = _Run(Path(folder), store, broker, trust)
     if run.is_live:
         return asyncio.run(run.look_live())
-    with run.alone(), run.backends_up():
+    with run.folder.locked(playing=False), run.backends_up():
         return run.look()
 
 
@@ -151,7 +151,7 @@ def intervene(
     check(request, run.nodes)
     if run.is_live:
         return asyncio.run(run.act_live(request, patience))
-    with run.alone():
+    with run.folder.locked(playing=False):
         run.verify()
         run.folder.update(acting=f"{request.who} in process {os.getpid()}")
         try:
@@ -192,11 +192,6 @@ class _Run:
         return bool(holder)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        with self.folder.locked(playing=False):
-            yield
-
-    @contextmanager
     def backends_up(self) -> Iterator[None]:
         try:
             self.backends.start()
@@ -217,20 +212,17 @@ class _Run:
                 raise AuditError(f"{what} is not as it was written ({grave[0]}); nothing was done")
 
     def heads(self) -> dict[str, int]:
-        """Number of the last line of each audit log."""
-        found = {}
-        for node in self.nodes:
-            path = self.folder.audit(node)
-            found[node] = max((entry.number for entry in entries(path)), default=0) if path.exists() else 0
-        return found
+        """Number of the last line of each audit log that is there."""
+        return {node: read_head(path).number for node, path in self.folder.audits().items()}
 
     def since(self, heads: dict[str, int], tx: int) -> list[Entry]:
         """Lines about a transaction that were written since."""
-        new: list[Entry] = []
-        for node, head in heads.items():
-            path = self.folder.audit(node)
-            if path.exists():
-                new += [entry for entry in entries(path) if entry.number > head and entry.tx == tx]
+        new = [
+            entry
+            for node, path in self.folder.audits().items()
+            for entry in entries(path)
+            if entry.number > heads.get(node, 0) and entry.tx == tx
+        ]
         return sorted(new, key=lambda entry: (entry.time, entry.node, entry.number))
 
     # --- a run that is over -----------------------------------------------------------------------------------------------------
@@ -238,23 +230,18 @@ class _Run:
     def look(self) -> list[OpenTransaction]:
         """Open transactions, from the stores; nothing else may be using them."""
         evidence = Evidence()
-        seen: set[str] = set()
         for node in self.nodes:
             try:
                 spec = self.backends.store(node)
                 if spec["create"]:
                     continue  # it was never started
-                with _opened(spec) as store:
+                with closing(open_store(spec)) as store:
                     check_history(self.folder.audit(node), store.history())
-                    held = inspect(node, self.strategy, store, None, {})
+                    evidence.add(inspect(node, self.strategy, store, None, {}))
             except StoreFailed as error:
                 if not isinstance(error, StoreDamaged) and node not in self.backends.servers:
                     raise  # a server of somebody else's, which may be back soon
                 evidence.damaged[node] = str(error)
-                continue
-            # nodes that share a server see the same orphans
-            evidence.held += [one for one in held if not (one.foreign and one.branch in seen)]
-            seen.update(one.branch for one in held if one.foreign)
         try:
             if self.backends.broker_process is not None and self.backends.broker_process["ack"] != "memory":
                 file = self.folder.node(BROKER) / "broker.sqlite"
@@ -271,9 +258,7 @@ class _Run:
         """Do it."""
         number = _next_incarnation(self.folder)
         options = Options(seed=self.record.seed, resumed=number)
-        session = Session(
-            self.folder, self.scenario, self.strategy, self.backends, options, lambda _phase, _share: None
-        )
+        session = Session(self.folder, self.scenario, self.strategy, self.backends, options)
 
         async def work(launcher: Launcher) -> Act:
             plan = choose(_sound(await asyncio.to_thread(self.look)), request, self.strategy)
@@ -301,7 +286,7 @@ class _Run:
             if way == "close":
                 tell(request.kind, tx, request.who, name="closed", reason=request.reason)
                 return node, "what was noted of it counts as dealt with"
-            with _opened(self.backends.store(node)) as store:
+            with closing(open_store(self.backends.store(node))) as store:
                 audit.reconcile(store.history())
                 decision = OUTCOMES[request.outcome or ""]
                 end_branch(store, row.branch, decision, tell, request.who, request.reason)
@@ -337,24 +322,18 @@ class _Run:
 
     async def look_live(self) -> list[OpenTransaction]:
         """Open transactions, from the nodes."""
-        calls = Calls(NAME, self.folder)
-        try:
+        async with Calls(NAME, self.folder) as calls:
             return await self._look_live(calls)
-        finally:
-            await calls.close()
 
     async def _look_live(self, calls: Calls) -> list[OpenTransaction]:
         evidence = Evidence(stopped={})
         evidence.damaged = {node: why for node in self.nodes if (why := self.backends.missing(node))}
         frames = await asyncio.gather(*(self._inspect(calls, node) for node in self.nodes))
-        seen: set[str] = set()
         for node, frame in zip(self.nodes, frames, strict=True):
             if frame is None or frame.get("status") != "done" or evidence.stopped is None:
                 evidence.silent.append(node)
                 continue
-            held = [Holding.from_json(raw) for raw in frame["held"]]
-            evidence.held += [one for one in held if not (one.foreign and one.branch in seen)]
-            seen.update(one.branch for one in held if one.foreign)
+            evidence.add(Holding.from_json(raw) for raw in frame["held"])
             evidence.stopped[node] = [(tx, reason) for tx, reason in frame["stopped"]]
             if frame["left_out"]:
                 evidence.left_out[node] = frame["left_out"]
@@ -369,9 +348,8 @@ class _Run:
 
     async def act_live(self, request: InterventionRequest, patience: float) -> Act:
         """Do it."""
-        calls = Calls(NAME, self.folder)
         deadline = time.monotonic() + patience
-        try:
+        async with Calls(NAME, self.folder) as calls:
             plan = choose(_sound(await self._look_live(calls)), request, self.strategy)
             heads = self.heads()
             said = [
@@ -383,8 +361,6 @@ class _Run:
                 if over or time.monotonic() > deadline:
                     return Act(plan.tx, request.kind, said, self.since(heads, plan.tx), left)
                 await asyncio.sleep(_POLL)
-        finally:
-            await calls.close()
 
 
 def _sound(rows: list[OpenTransaction]) -> list[OpenTransaction]:
@@ -462,16 +438,6 @@ async def _settle(launcher: Launcher, deadline: float) -> None:
 
 
 # --- the folder ---------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _opened(spec: dict[str, Any]) -> Iterator[Store]:
-    """The store of a node, to be used while nobody else does."""
-    store = open_store(spec)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _address(recorded: str, products: tuple[str, ...], given: str | None, option: str) -> str:

@@ -285,8 +285,7 @@ def rate_at(scenario: Scenario, utilisation: float) -> float:
 
 def curves_of(scenario: Scenario, store: str) -> dict[str, dict[str, dict[str, float]]]:
     """Forced writes, local transactions and sleeps, each alone, at several concurrencies: mean and p99 in seconds, and rate."""
-    path = scratch.make()
-    try:
+    with scratch.folder() as path:
         chosen = resolve("saga", scenario.policies)
         folder = RunFolder.create(path / "r", scenario, chosen, seed=1, store=store, broker="embedded")
         backends = Backends(store, "embedded", folder, scenario, chosen)
@@ -314,8 +313,6 @@ def curves_of(scenario: Scenario, store: str) -> dict[str, dict[str, dict[str, f
             inside["a program's own BEGIN IMMEDIATE that works 5 ms, each on its own row"] = {
                 str(_BESIDE): _immediate(path / "own.sqlite")
             }
-    finally:
-        scratch.remove(path)
     return {"forced write": forced, "local transaction": local, **inside, "sleep of 5 ms, beyond": {"1": _sleeps()}}
 
 

@@ -286,20 +286,18 @@ class _Search:
 
     def launch(self, transactions: Sequence[Try], what: str) -> list[bool]:
         """Play one launch, check it, learn its places; which recipes have struck to their end."""
-        path = scratch.make()
         where = self.keep / f"launch-{self.result.launches + 1}" if self.keep is not None else None
-        try:
-            run = self.play(path, transactions, what)
-            struck = {mark.name for mark in (path / "kills").iterdir()}
-            clean = self.check(run, path, [one.recipe for one in transactions], len(struck))
+        with scratch.folder() as path:
+            try:
+                run = self.play(path, transactions, what)
+                struck = {mark.name for mark in (path / "kills").iterdir()}
+                clean = self.check(run, path, [one.recipe for one in transactions], len(struck))
+            except RunFailed:
+                if where is not None:
+                    kept(path, where)
+                raise
             if where is not None and not clean:
                 kept(path, where)
-        except RunFailed:
-            if where is not None:
-                kept(path, where)
-            raise
-        finally:
-            scratch.remove(path)
         hits: dict[int, Recipe] = {}
         for tx, (_, recipe, _) in enumerate(transactions):
             hits[tx] = recipe[: sum(identity(tx, number) in struck for number in range(len(recipe)))]

@@ -225,8 +225,7 @@ def _round(
         chaos.append(Chaos(launcher, random.Random(f"{seed}:faults"), every, result))  # noqa: S311 - not cryptography
         return await chaos[0].around(launcher.play(), scenario.run.duration or ROUND)
 
-    path = scratch.make()
-    try:
+    with scratch.folder() as path:
         run = played(
             schedule,
             scenario,
@@ -248,8 +247,6 @@ def _round(
         result.violations += [f"round {number}: {finding}" for finding in problems]
         if problems and keep is not None:
             kept(path, keep / f"round-{number}")
-    finally:
-        scratch.remove(path)
 
 
 class Chaos:

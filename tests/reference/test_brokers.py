@@ -15,6 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from simtx.protocols.codec import encode
 from simtx.reference.brokers import embedded, embedded_core, nats
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.brokers.embedded import EmbeddedClient
-from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec
+from simtx.reference.brokers.embedded_core import EmbeddedBroker
 from simtx.reference.brokers.embedded_log import Batch, DiskLog, Row
 from simtx.reference.brokers.nats import NatsClient
 from simtx.reference.brokers.nats_server import NatsServer, until_stopped
 from simtx.reference.run_folder import scratch
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.wire.connection import Connection
+from simtx.scenario.distributions import Constant
+from simtx.scenario.infrastructure import BrokerSpec
 from simtx.testing import broker_laws, check_broker
 
 SECRET = bytes(range(32))
@@ -40,6 +43,18 @@ LONG = 600.0  # a redelivery time that no test reaches
 DURABLE = ["embedded-quorum", "embedded-fsync", "nats-quorum", "nats-fsync"]
 BOTH = ["embedded-quorum", "nats-quorum"]
 EVERY = [*DURABLE, "embedded-memory", "nats-memory"]
+
+SPEC = BrokerSpec(
+    zone="",
+    ack="quorum",
+    ack_latency=Constant(0.0),
+    linger=Constant(0.0),
+    redelivery=30.0,
+    deduplication_window=0.0,
+    deduplication_after_restart="stored",
+    ordered=True,
+    retention=None,
+)
 
 
 class Embedded:
@@ -56,7 +71,7 @@ class Embedded:
         self.run.node("broker").mkdir(parents=True)
         self.private = contextlib.ExitStack()
         sockets = str(self.private.enter_context(scratch.sockets()))
-        config = {"role": "broker", "host": None, "sockets": sockets, "port": 0, "processes": 1, **spec}  # spec: a host
+        config = {"role": "broker", "host": None, "sockets": sockets, "port": 0, **spec}  # spec: a host
         self.run.config("broker").write_text(json.dumps(config))
         self.incarnation = 0
         self.process: subprocess.Popen[bytes]
@@ -145,7 +160,8 @@ Broker = Embedded | Nats
 def running(kind: str, folder: Path, **spec: Any) -> Any:
     """A broker that is up."""
     product, _, ack = kind.partition("-")
-    given = {"ack": ack, "redelivery": LONG, "deduplication_window": 0.0, "retention": None, "ordered": True} | spec
+    given = {one.name: getattr(SPEC, one.name) for one in fields(SPEC) if one.name not in ("ack_latency", "linger")}
+    given |= {"ack": ack, "redelivery": LONG, "counted": False} | spec
     broker: Broker = Embedded(folder / "run", given) if product == "embedded" else Nats(folder / "run", given)
     try:
         broker.start()
@@ -986,7 +1002,7 @@ def test_what_arrives_during_a_forced_write_shares_the_next_one_and_is_told_afte
     monkeypatch.setattr(embedded_core, "DiskLog", lambda path: disk)
 
     async def go() -> None:
-        broker = EmbeddedBroker(tmp_path, EmbeddedSpec(ack="fsync"), lambda *entry, **fields: None, 1000)
+        broker = EmbeddedBroker(tmp_path, replace(SPEC, ack="fsync"), lambda *entry, **fields: None, 1000)
         told: list[int] = []
         for tx in range(40):
             broker.publish(encode(message(tx)), None, lambda problem: told.append(len(disk.writes)))
@@ -1011,7 +1027,7 @@ def test_what_could_not_be_written_is_refused_with_its_repetitions_and_can_be_pu
     monkeypatch.setattr(embedded_core, "DiskLog", lambda path: disk)
 
     async def go() -> None:
-        spec = EmbeddedSpec(ack="fsync", deduplication_window=60)
+        spec = replace(SPEC, ack="fsync", deduplication_window=60)
         broker = EmbeddedBroker(tmp_path, spec, lambda *entry, **fields: None, 1000)
         told: list[str | None] = []
         disk.full = True
@@ -1182,8 +1198,9 @@ def test_a_server_without_jetstream_is_one_line(tmp_path: Path, monkeypatch: pyt
         server.stop()
 
 
-def test_what_is_stored_again_and_the_longest_lag_are_written_down_over_a_restart(tmp_path: Path) -> None:
-    """A broker that knows no repetitions stores them anew; also after its restart it has written down that it had the first."""
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_is_stored_again_and_the_longest_lag_are_written_down_over_a_restart(tmp_path: Path, killed: bool) -> None:
+    """A broker that knows no repetitions stores them anew; after its restart it still knows that it had the first, even if it was killed before it could write that down."""
     told: list[tuple[str, str, str]] = []
 
     def report(
@@ -1192,7 +1209,7 @@ def test_what_is_stored_again_and_the_longest_lag_are_written_down_over_a_restar
         told.append((kind, peer, detail))
 
     async def once(*numbers: int) -> None:
-        broker = EmbeddedBroker(tmp_path, EmbeddedSpec(partitions=1, counted=True), report, 1000)
+        broker = EmbeddedBroker(tmp_path, replace(SPEC, partitions=1), report, 1000, counted=True)
         stored: list[str | None] = []
         for tx in numbers:
             broker.publish(encode(message(tx)), None, stored.append)
@@ -1203,6 +1220,8 @@ def test_what_is_stored_again_and_the_longest_lag_are_written_down_over_a_restar
     play(once(1, 2))
     assert told == [("lag", "", "0"), ("lag", to, "1"), ("lag", to, "2")]
     told.clear()
+    if killed:
+        (tmp_path / "broker.ids").write_bytes(b"")
     play(once(2, 3))
     assert ("stored-again", to, "") in told
     assert sum(kind == "stored-again" for kind, *_ in told) == 1

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,9 +23,11 @@ from simtx.protocols.derived import Copy, CopyRule
 from simtx.reference.node.updates import Updates
 from simtx.reference.processes.derived import DerivedStore
 from simtx.reference.processes.launcher import left_out
+from simtx.reference.processes.program import Program
 from simtx.reference.processes.readers import description, plan
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder.derived import figures
+from simtx.reference.run_folder.event_log import LogFile
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.stores.base import Change
@@ -210,6 +213,14 @@ def beside(tmp_path: Path, **rule: Any) -> tuple[Any, RunFolder, dict[str, Any]]
     return store, folder, {"derived": description(spec), "source": source, "seed": 1, "sample_every": 1.0}
 
 
+def derived(folder: RunFolder, config: dict[str, Any], incarnation: int = 1) -> DerivedStore:
+    """The derived store, in a process of its own but for its sockets."""
+    name = "derived.stock"
+    log = LogFile(folder.log(name, incarnation), incarnation)
+    program = SimpleNamespace(folder=folder, name=name, incarnation=incarnation, config=config, log=log)
+    return DerivedStore(cast("Program", program))
+
+
 def test_a_killed_process_gets_again_what_it_had_not_done_and_nothing_else(tmp_path: Path) -> None:
     """An index whose updates take a while: those on their way when it dies come again, since the checkpoint is in front of them."""
     store, folder, config = beside(tmp_path, update="copy", fill=False, lag="20ms")
@@ -217,7 +228,7 @@ def test_a_killed_process_gets_again_what_it_had_not_done_and_nothing_else(tmp_p
 
     async def incarnation(until: int) -> DerivedStore:
         """One that lives until it has worked off the history up to there."""
-        one = DerivedStore(folder, "derived.stock", next(numbers), config)
+        one = derived(folder, config, next(numbers))
         one.look()
         while one.copies.position < until:
             await asyncio.sleep(0.001)
@@ -243,7 +254,7 @@ def test_what_has_expired_is_a_miss_and_is_filled_from_the_database(tmp_path: Pa
     sell(store, 1, "p", 4999)
 
     async def read() -> None:
-        one = DerivedStore(folder, "derived.stock", 1, config)
+        one = derived(folder, config)
         one.look()
         now = time.monotonic()
         one.copies.write("stock:p", Kept(Copy(0), 5000.0, now - 2000))
@@ -271,7 +282,7 @@ def test_a_lease_drops_what_a_reader_has_read_before_the_invalidation(tmp_path: 
         store, folder, config = beside(place, check=rule)
 
         async def race(store: Any = store, folder: RunFolder = folder, config: dict[str, Any] = config) -> int | None:
-            one = DerivedStore(folder, "derived.stock", 1, config)
+            one = derived(folder, config)
             one.read_one("stock:p")
             sell(store, 1, "p", 4999)
             one.update({"key": "stock:p", "position": 1, "value": 4999})

@@ -46,8 +46,8 @@ from simtx.reference.node.workers import Workers
 from simtx.reference.processes.backends import Backends
 from simtx.reference.processes.faults import Injectors
 from simtx.reference.processes.launcher import Launcher
-from simtx.reference.run_folder.collect import entries, gather
-from simtx.reference.run_folder.event_log import LogFile
+from simtx.reference.run_folder.collect import gather
+from simtx.reference.run_folder.event_log import LogFile, entries
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores.base import Store
 from simtx.reference.stores.postgres.schema import drop_run
@@ -430,7 +430,6 @@ def test_a_machine_that_was_freed_hears_no_confirmation_nor_does_its_successor(t
             fail=failures.append,
             wrap=lambda message: message,
             kills=KillSwitch([], tmp_path),
-            demand=lambda *_: 0.0,
         )
         node.request(Request(tx))
         await asyncio.sleep(0.3)

@@ -21,7 +21,12 @@ def test_what_a_killed_launcher_has_left_is_swept_away_and_nothing_else(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     kept = tmp_path / "simtx-checkout"  # a folder of the user's own
     kept.mkdir()
-    code = "from simtx.reference.run_folder import scratch; p = scratch.make(); p.mkdir(); (p / 'secret').touch(); print(p, flush=True); input()"
+    lines = (
+        "from simtx.reference.run_folder import scratch",
+        "with scratch.folder() as path:",
+        "    path.mkdir(); (path / 'secret').touch(); print(path, flush=True); input()",
+    )
+    code = "\n".join(lines)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -32,13 +37,12 @@ def test_what_a_killed_launcher_has_left_is_swept_away_and_nothing_else(
         other.send_signal(signal.SIGKILL)
         other.wait()
     assert (left / "secret").exists()
-    own = scratch.make()
-    assert not left.parent.exists()
-    assert kept.exists()
-    own.mkdir()
-    temporary.sweep()
-    assert own.exists()
-    scratch.remove(own)
+    with scratch.folder() as own:
+        assert not left.parent.exists()
+        assert kept.exists()
+        own.mkdir()
+        temporary.sweep()
+        assert own.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["simtx-checkout"]
 
 

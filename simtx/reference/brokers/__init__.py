@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["BrokerClient", "BrokerFailed", "Consume", "client"]
 
 
-def client(spec: dict[str, Any], name: str, secret: bytes, folder: RunFolder) -> BrokerClient:
+def client(spec: dict[str, Any], name: str, folder: RunFolder) -> BrokerClient:
     """A node's connection to the broker, not connected yet.
 
     Args:
         spec: Its description, as `simtx.reference.processes.backends.Backends.broker` gives it.
         name: Of the process.
-        secret: Of the run.
-        folder: Of the run: where the embedded broker says where it listens.
+        folder: Of the run: it has the run's secret, and says where the embedded broker listens.
     """
     kind: BrokerKind = spec["kind"]
+    secret = folder.secret()
     match kind:
         case "embedded":
             from simtx.reference.brokers.embedded import EmbeddedClient

@@ -19,8 +19,8 @@ Consume: TypeAlias = Callable[[Delivery, int | None, bool], None]
 it before, as far as it knows; a consumer that was dying then may not have seen it."""
 
 
-def _nobody(*what: object) -> None:
-    """Nobody is told."""
+def nobody(*what: object) -> None:
+    """Nobody consumes, or wants to know."""
 
 
 class BrokerClient(ABC):
@@ -33,7 +33,7 @@ class BrokerClient(ABC):
         given_up: Called with each message that this side has given up, and with the id of the event log's entry that published it, and why.
     """
 
-    given_up: Callable[[Message, int | None, str], None] = staticmethod(_nobody)
+    given_up: Callable[[Message, int | None, str], None] = staticmethod(nobody)
 
     @abstractmethod
     async def connect(self) -> None:

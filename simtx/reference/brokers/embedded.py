@@ -13,7 +13,7 @@ from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, encode
 from simtx.protocols.names import BROKER
-from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume, nobody
 from simtx.reference.brokers.reading import PartitionReader
 from simtx.reference.run_folder.event_log import entry_id
 from simtx.reference.wire.connection import Connection, Frame, Place, WireError
@@ -21,31 +21,6 @@ from simtx.reference.wire.connection import Connection, Frame, Place, WireError
 PATIENCE: Final = 30.0
 """Seconds until a first connection has to stand."""
 _QUEUE: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class _Link(Connection):
-    """A connection that tells when it is there and when it is gone."""
-
-    def __init__(
-        self,
-        *arguments: Any,
-        up: Callable[[], None],
-        down: Callable[[], None],
-        **options: Any,
-    ) -> None:
-        super().__init__(*arguments, **options)
-        self._tell_up = up
-        self._tell_down = down
-
-    def established(self, channel: Any) -> None:
-        """The connection is there."""
-        super().established(channel)
-        self._tell_up()
-
-    def ended(self, channel: Any) -> None:
-        """The connection, or an attempt at one, is gone."""
-        super().ended(channel)
-        self._tell_down()
 
 
 class EmbeddedClient(BrokerClient):
@@ -61,13 +36,13 @@ class EmbeddedClient(BrokerClient):
     def __init__(
         self, name: str, secret: bytes, locate: Callable[[], Place | None], spec: Mapping[str, Any] = _QUEUE
     ) -> None:
-        self._link = _Link(
-            name, secret, locate, self._handle, expect=BROKER, role="producer", up=self._up, down=self._down
+        self._link = Connection(
+            name, secret, locate, self._handle, expect=BROKER, role="producer", changed=self._changed
         )
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._node: str | None = None
-        self._consume: Consume = _nobody
+        self._consume: Consume = nobody
         self._unacknowledged: set[int] = set()
         self._producer = secrets.token_hex(8)  # this process, and no other incarnation of it
         self._reader = (
@@ -75,32 +50,27 @@ class EmbeddedClient(BrokerClient):
         )
 
     async def connect(self) -> None:
-        """Connect, for a first time.
-
-        Raises:
-            BrokerFailed: There is nothing there after half a minute, or it refuses us.
-        """
+        """As `BrokerClient.connect`; the broker may take half a minute."""
         try:
             await self._link.connected(PATIENCE)
         except WireError as error:
             raise BrokerFailed(f"the embedded broker cannot be used: {error}") from None
 
-    def _up(self) -> None:
-        if self._node is not None:
-            self._link.send({"type": "subscribe", "node": self._node})
-
-    def _down(self) -> None:
+    def _changed(self, there: bool) -> None:
+        """The connection is there, or it or an attempt at it is gone."""
+        if there:
+            self._subscribe()
+            return
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(ConnectionError("the connection to the broker was lost"))
 
-    async def publish(self, message: Message, origin: int | None) -> None:
-        """Hand over a message; returns on the broker's acknowledgement.
+    def _subscribe(self) -> None:
+        if self._node is not None:
+            self._link.send({"type": "subscribe", "node": self._node})
 
-        Raises:
-            BrokerFailed: It was refused.
-            ConnectionError: The connection was lost before the acknowledgement; the message may have been stored or not.
-        """
+    async def publish(self, message: Message, origin: int | None) -> None:
+        """As `BrokerClient.publish`."""
         number = next(self._numbers)
         frame = {
             "type": "publish",
@@ -124,10 +94,10 @@ class EmbeddedClient(BrokerClient):
         """Have the messages to this node delivered, now and on every connection to come."""
         self._node, self._consume = node, consume
         if self._link.is_open:
-            self._up()
+            self._subscribe()
 
     async def acknowledge(self, delivery: int) -> None:
-        """This delivery needs not come again; an acknowledgement that gets lost is no error."""
+        """As `BrokerClient.acknowledge`; of a partition it is said up to an offset, every so often."""
         self._unacknowledged.discard(delivery)
         if self._reader is not None:
             self._reader.done(delivery)
@@ -186,7 +156,3 @@ class EmbeddedClient(BrokerClient):
 
     def _hand_on(self, delivery: Delivery, origin: int | None, again: bool) -> None:
         self._consume(delivery, origin, again)
-
-
-def _nobody(*what: object) -> None:
-    """Nobody consumes yet."""

@@ -9,12 +9,11 @@ import itertools
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from simtx.event_log.entries import DEAD_LETTER, RETENTION, Number
 from simtx.protocols import Message
@@ -22,7 +21,7 @@ from simtx.protocols.codec import decode_as, dumps
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.embedded_log import Batch, DiskLog, MemoryLog, MessageLog, Row
 from simtx.scenario.broker_kinds import partition_of
-from simtx.scenario.infrastructure import AT_ONCE
+from simtx.scenario.infrastructure import AT_ONCE, BrokerSpec
 
 Frame = dict[str, Any]
 Reply = Callable[[str | None], None]
@@ -35,49 +34,6 @@ _LAZY: Final = 0.01  # seconds for which the removal of what was acknowledged ma
 _PAUSE: Final = 0.5  # seconds before it is tried again after a failure
 _RETRY: Final = 0.05  # seconds until a delivery is tried again for which there was no room on the connection
 _SWEEPS: Final = 10  # looks for messages older than the retention, in one retention's time
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedSpec:
-    """Guarantees of the embedded broker; times in seconds.
-
-    Attributes:
-        ack: What an acknowledgement says: the message is in ``memory`` (a crash loses it), written to the file (``quorum``; a power
-            failure may lose it, a crash does not), or forced to the disk (``fsync``).
-        redelivery: Time after which an unacknowledged delivery comes again.
-        deduplication_window: Time for which a producer's message is known and not stored again; 0: not at all.
-        deduplication_after_restart: Which of these are known after a crash: those of messages that are still held (``stored``), ``all``, or ``none``;
-            at the level ``memory`` there are none.
-        retention: Age at which an undelivered message is dropped; None: never.
-        ordered: Whether the messages of a transaction to one consumer come in order, one at a time.
-        partitions: Partitions of each consumer's topic, whose events are sent in order and acknowledged up to an offset; 0: a queue.
-        fetch: Events of a partition that a consumer has at once.
-        delivery_limit: Deliveries of a queue after which a message becomes a dead letter; None: no limit.
-        backoff: Times until the second, third, ... delivery of a queue, in place of `redelivery`.
-        nack: Whether it takes a consumer's word that it cannot handle a message.
-        nack_delay: How long the message then stays away.
-        deduplication_by: By what a repetition is known: the ``message``, or that of the same ``producer``.
-        counted: Whether it writes down how many events wait in its partitions at most, and what it stores again.
-    """
-
-    ack: Literal["memory", "quorum", "fsync"] = "quorum"
-    redelivery: float = 30.0
-    deduplication_window: float = 0.0
-    deduplication_after_restart: Literal["stored", "all", "none"] = "stored"
-    retention: float | None = None
-    ordered: bool = True
-    partitions: int = 0
-    fetch: int = 1
-    delivery_limit: int | None = None
-    backoff: Sequence[float] = ()
-    nack: bool = False
-    nack_delay: float = 0.0
-    deduplication_by: Literal["message", "producer"] = "message"
-    counted: bool = False
-
-    def overdue(self, deliveries: int) -> float:
-        """Seconds until a message comes again that was delivered so many times and was not acknowledged."""
-        return self.backoff[min(deliveries, len(self.backoff)) - 1] if self.backoff else self.redelivery
 
 
 class Report(Protocol):
@@ -102,6 +58,17 @@ class _Parcel:
         self.sent = 0  # deliveries of this incarnation
         self.deliveries = 0  # of all incarnations, where there is a limit
         self.timer: asyncio.TimerHandle | None = None
+
+    def delivery(self) -> Frame:
+        """The frame that takes it to its consumer."""
+        row = self.row
+        return {"type": "deliver", "id": row.id, "message": self.coded, "origin": row.origin, "again": self.sent > 0}
+
+    def stop(self) -> None:
+        """It does not come again by itself."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class _Consumer:
@@ -152,17 +119,20 @@ class EmbeddedBroker:
 
     Args:
         folder: Where its file lies; made if it does not exist.
-        spec: What it guarantees.
+        spec: What it guarantees, as the scenario says it. An acknowledged message of the level ``memory`` is lost by a crash. Of the level ``quorum``
+            it is written to the file, so that a crash does not lose it, and a power failure may; ``fsync``: forced to the disk.
         report: Writes the event log.
         largest: Bytes that a message may have in a frame.
+        counted: Whether it writes down how many events wait in its partitions at most, and what it stores again.
 
     Raises:
         BrokerFailed: The file cannot be used.
     """
 
-    def __init__(self, folder: Path, spec: EmbeddedSpec, report: Report, largest: int) -> None:
+    def __init__(self, folder: Path, spec: BrokerSpec, report: Report, largest: int, *, counted: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._spec = spec
+        self._counted = counted
         self._report = report
         self._largest = largest
         self._loop = asyncio.get_running_loop()
@@ -170,7 +140,7 @@ class EmbeddedBroker:
         self._log: MessageLog = MemoryLog(folder / "broker.count") if in_memory else DiskLog(folder / "broker.sqlite")
         self._next = self._log.first
         self._parcels: dict[int, _Parcel] = {}
-        self._consumers: dict[str, _Consumer] = {}
+        self._consumers: defaultdict[str, _Consumer] = defaultdict(_Consumer)
         self._batch = Batch()
         self._replies: list[_Waiting] = []
         self._due: asyncio.Handle | None = None  # the next write
@@ -186,7 +156,7 @@ class EmbeddedBroker:
         self.dead_letters = 0
         self._lag = 0
         self._ever: _Ever | None = None
-        if spec.counted:
+        if counted:
             self._ever = _Ever(folder / "broker.ids")
             report("lag", -1, detail=Number(0).text())
         if in_memory and self.lost:
@@ -194,6 +164,8 @@ class EmbeddedBroker:
         delivered = self._log.delivered()
         for row in rows:
             self._add(row, json.loads(row.body)).deliveries = delivered.get(row.id, 0)
+            if self._ever is not None:
+                self._ever.again(row.body)  # it may have been killed between storing this and writing that down
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep()
 
@@ -285,7 +257,7 @@ class EmbeddedBroker:
                 self.stored += 1
                 parcel = self._add(row, json.loads(row.body))
                 if self._ever is not None and self._ever.again(row.body):
-                    self._report("stored-again", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
+                    self._tell("stored-again", parcel)
                 consumer = self._consumers[row.node]
                 if self._spec.partitions:
                     self._fill(consumer, parcel.lane)
@@ -313,24 +285,23 @@ class EmbeddedBroker:
         key = partition_of(row.tx, partitions) if partitions else row.tx if self._spec.ordered else row.id
         parcel = _Parcel(row, coded, key)
         self._parcels[row.id] = parcel
-        lane = self._consumer(row.node).lanes.setdefault(parcel.lane, deque())
+        lane = self._consumers[row.node].lanes.setdefault(parcel.lane, deque())
         lane.append(parcel)
-        if partitions and self._spec.counted and len(lane) > self._lag:
+        if partitions and self._counted and len(lane) > self._lag:
             self._lag = len(lane)
             self._report("lag", -1, peer=row.node, name=str(key), detail=Number(self._lag).text())
         return parcel
 
-    # --- consumers --------------------------------------------------------------------------------------------------------------
+    def _tell(self, kind: str, parcel: _Parcel, detail: str = "") -> None:
+        """Write an entry about a message."""
+        row = parcel.row
+        self._report(kind, row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail=detail)
 
-    def _consumer(self, node: str) -> _Consumer:
-        consumer = self._consumers.get(node)
-        if consumer is None:
-            consumer = self._consumers[node] = _Consumer()
-        return consumer
+    # --- consumers --------------------------------------------------------------------------------------------------------------
 
     def subscribe(self, node: str, send: Callable[[Frame], bool]) -> None:
         """The consumer of this topic is connected, instead of any other before; what waits for it is delivered at once."""
-        consumer = self._consumer(node)
+        consumer = self._consumers[node]
         consumer.send = send
         for lane in list(consumer.lanes):
             if self._spec.partitions:
@@ -340,11 +311,11 @@ class EmbeddedBroker:
 
     def unsubscribe(self, node: str, send: Callable[[Frame], bool]) -> None:
         """Drop a connection that is gone: nothing is delivered until there is another one."""
-        consumer = self._consumer(node)
+        consumer = self._consumers[node]
         if consumer.send is send:
             consumer.send = None
             for lane in consumer.lanes.values():
-                _stop(lane[0])
+                lane[0].stop()
 
     def _advance(self, consumer: _Consumer, key: int) -> None:
         """Deliver the first message of a lane, for the first time or again."""
@@ -361,7 +332,7 @@ class EmbeddedBroker:
         """Send a partition from its last offset: its consumer is connected anew, or has said nothing for long."""
         for parcel in consumer.lanes.get(key, ()):
             parcel.sent = min(parcel.sent, 1)
-            _stop(parcel)
+            parcel.stop()
         consumer.begun.pop(key, None)
         self._fill(consumer, key)
 
@@ -374,30 +345,26 @@ class EmbeddedBroker:
             return
         sent = consumer.begun.get(key, -1)
         for parcel in itertools.islice(lane, self._spec.fetch):
-            row = parcel.row
-            if row.id > sent:
-                frame = {"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin}
-                if not send({**frame, "again": parcel.sent > 0}):
+            if parcel.row.id > sent:
+                if not send(parcel.delivery()):
                     break
                 parcel.sent += 1
-                consumer.begun[key] = row.id
+                consumer.begun[key] = parcel.row.id
         if lane[0].timer is None:
             lane[0].timer = self._loop.call_later(self._spec.redelivery, self._rewind, consumer, key)
 
     def _deliver(self, consumer: _Consumer, parcel: _Parcel, send: Callable[[Frame], bool]) -> None:
-        _stop(parcel)
-        row = parcel.row
-        again = parcel.sent > 0
-        sent = send({"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin, "again": again})
+        parcel.stop()
+        sent = send(parcel.delivery())
         if sent:
             parcel.sent += 1
             parcel.deliveries += 1
             if self._spec.delivery_limit is not None:
-                self._batch.delivered[row.id] = parcel.deliveries
+                self._batch.delivered[parcel.row.id] = parcel.deliveries
                 self._schedule(_LAZY)
-            if again:
+            if parcel.sent > 1:
                 self.redelivered += 1
-                self._report("redeliver", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
+                self._tell("redeliver", parcel)
         delay = self._spec.overdue(parcel.deliveries) if sent else min(_RETRY, self._spec.redelivery)
         parcel.timer = self._loop.call_later(delay, self._advance, consumer, parcel.lane)
 
@@ -428,19 +395,18 @@ class EmbeddedBroker:
             return
         consumer = self._consumers[parcel.row.node]
         if consumer.lanes[parcel.lane][0] is parcel and parcel.timer is not None:
-            _stop(parcel)
+            parcel.stop()
             delay = max(self._spec.nack_delay, AT_ONCE)
             parcel.timer = self._loop.call_later(delay, self._advance, consumer, parcel.lane)
 
     def _give_up(self, parcel: _Parcel) -> None:
         """A message was delivered as often as it may be."""
-        row = parcel.row
         self.dead_letters += 1
-        self._report("drop", row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail=DEAD_LETTER)
+        self._tell("drop", parcel, DEAD_LETTER)
         self._remove(parcel)
 
     def _remove(self, parcel: _Parcel) -> None:
-        _stop(parcel)
+        parcel.stop()
         row = parcel.row
         del self._parcels[row.id]
         lanes = self._consumers[row.node].lanes
@@ -458,10 +424,9 @@ class EmbeddedBroker:
         return retention is not None and time.time() - parcel.row.stored > retention
 
     def _drop(self, parcel: _Parcel) -> None:
-        row = parcel.row
         self.lost += 1
         self._batch.dropped += 1
-        self._report("drop", row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail=RETENTION)
+        self._tell("drop", parcel, RETENTION)
         self._remove(parcel)
 
     def _sweep(self) -> None:
@@ -496,7 +461,7 @@ class EmbeddedBroker:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for parcel in self._parcels.values():
-            _stop(parcel)
+            parcel.stop()
         if self._thread is not None:
             self._thread.shutdown()
         with contextlib.suppress(BrokerFailed):
@@ -510,9 +475,3 @@ class EmbeddedBroker:
 def _identity(body: str) -> bytes:
     """Of a producer's message."""
     return hashlib.blake2b(body.encode(), digest_size=_DIGEST).digest()
-
-
-def _stop(parcel: _Parcel) -> None:
-    if parcel.timer is not None:
-        parcel.timer.cancel()
-        parcel.timer = None

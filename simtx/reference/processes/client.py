@@ -11,26 +11,21 @@ for again only if the strategy recognises it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from simtx.event_log import journal
-from simtx.event_log.entries import Seconds
 from simtx.protocols import Outcome
 from simtx.protocols.names import CLIENT
 from simtx.protocols.policies import Backoff, RetryBudget
-from simtx.reference.processes.ending import Ending
-from simtx.reference.run_folder.event_log import LogFile, entry_id
-from simtx.reference.run_folder.folder import RunFolder
-from simtx.reference.wire.connection import Connection, Peer, Server
-from simtx.reference.wire.refusals import Refusals
+from simtx.reference.processes.calls import Links
+from simtx.reference.processes.program import Program
+from simtx.reference.run_folder.event_log import entry_id
+from simtx.reference.wire.connection import Connection, Frame, Handler, Peer
 
 _SOON = 60.0  # seconds between the word to begin and the beginning
 _OUTCOMES = get_args(Outcome)
@@ -51,20 +46,17 @@ class Client:
     """Plays the workload.
 
     Args:
-        folder: The run's folder.
-        log: Where arrivals and answers go.
-        config: What the launcher has written.
+        program: Its process.
     """
 
-    def __init__(self, folder: RunFolder, log: LogFile, config: dict[str, Any]) -> None:
-        self._folder = folder
-        self._log = log
-        self._config = config
-        self._secret = folder.secret()
-        self._refusals = Refusals(self._write_refusal)
+    def __init__(self, program: Program) -> None:
+        self._log = program.log
+        self._config = config = program.config
+        self._refused = program.refused
+        self._links = Links(program.name, program.folder)
         self._loop = asyncio.get_running_loop()
-        self._links: dict[str, Connection] = {}
-        self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
+        lines = (program.folder.path / "schedule.jsonl").read_text().splitlines()
+        self._schedule = [json.loads(line) for line in lines]
         self._open: dict[int, _Call] = {}  # those without an answer, by transaction
         self._backoff = Backoff(*config["backoff"])
         self._budget = None if config["budget"] is None else RetryBudget(*config["budget"])
@@ -76,11 +68,7 @@ class Client:
 
     def link(self, entry: str) -> Connection:
         """The connection to an entry node."""
-        link = self._links.get(entry)
-        if link is None:
-            link = Connection(CLIENT, self._secret, lambda: self._folder.locate(entry), self.on_frame, expect=entry)
-            self._links[entry] = link
-        return link
+        return self._links.to(entry, self.on_frame)
 
     async def connect(self) -> None:
         """Connect to all entry nodes before the clock starts."""
@@ -187,7 +175,7 @@ class Client:
             return 0
         return sum(call.unreached for call in self._open.values())
 
-    def on_frame(self, frame: dict[str, Any]) -> None:
+    def on_frame(self, frame: Frame) -> None:
         """An answer."""
         if frame.get("type") != "answer":
             return
@@ -210,21 +198,21 @@ class Client:
 
     # --- control ----------------------------------------------------------------------------------------------------------------
 
-    def accept(self, peer: Peer) -> Callable[[dict[str, Any]], None]:
+    def accept(self, peer: Peer) -> Handler:
         """The launcher has connected."""
 
-        def handle(frame: dict[str, Any]) -> None:
+        def handle(frame: Frame) -> None:
             try:
                 self._obey(frame)
             except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-                self.refused(peer.name, f"malformed frame: {error}")
+                self._refused(peer.name, f"malformed frame: {error}")
                 return
             answer = {"over": self.over, "quiet": not self.asking, "unanswered": len(self._open)}
             peer.send({"type": "state", "id": frame.get("id"), **answer})
 
         return handle
 
-    def _obey(self, frame: dict[str, Any]) -> None:
+    def _obey(self, frame: Frame) -> None:
         """Do what the launcher says."""
         what = frame.get("do")
         if what == "go":
@@ -242,37 +230,19 @@ class Client:
         elif what == "end":
             self._end_of_arrivals()
 
-    def refused(self, peer: str, reason: str) -> None:
-        """Somebody was not let in."""
-        self._refusals(peer, reason)
-
-    def _write_refusal(self, peer: str, reason: str) -> None:
-        self._log.log("refuse", CLIENT, -1, actor="network", peer=peer, detail=reason)
-
     async def close(self) -> None:
         """Disconnect."""
-        self._refusals.close()
         self.over = True
-        for link in list(self._links.values()):
-            await link.close()
-        self._refusals.close()
+        await self._links.close()
 
 
-async def run_client(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+async def run(program: Program) -> None:
     """The main coroutine of the client's process."""
-    folder = RunFolder(path)
-    ending = Ending()
-    log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
-    client = Client(folder, log, config)
+    client = Client(program)
     await client.connect()
-    server = Server(folder.secret(), name, client.accept, client.refused)
-    folder.announce(name, await server.start_as(config))
-    used = time.process_time()
-    try:
-        await ending.wait()
-    finally:
-        with contextlib.suppress(OSError):  # of a log that cannot be written any more: that is said elsewhere
-            took = Seconds(time.process_time() - used).text()
-            log.log("used", CLIENT, -1, actor="host", name=name, detail=took)
-        await client.close()
-        await server.close()
+    async with program.listening(client.accept):
+        try:
+            with program.metered():
+                await program.wait()
+        finally:
+            await client.close()

@@ -18,21 +18,17 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from simtx.errors import PeerFault
 from simtx.event_log.entries import Levels
 from simtx.protocols.derived.copies import Copy, CopyRule
 from simtx.protocols.operations import FirstValues
-from simtx.reference.processes.ending import Ending
+from simtx.reference.processes.program import Program
 from simtx.reference.run_folder.derived import ReadsFile
-from simtx.reference.run_folder.event_log import LogFile
-from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores.sqlite.copies import FILE, Changed, CopyFile, Kept, Source
-from simtx.reference.wire.connection import Peer, Server
-from simtx.reference.wire.refusals import Refusals
+from simtx.reference.wire.connection import Frame, Handler, Peer
 
-Frame = dict[str, Any]
 _LOOK: Final = 0.005  # seconds between two looks at the service's history
 
 
@@ -40,24 +36,21 @@ class DerivedStore:
     """One derived store.
 
     Args:
-        folder: The run's folder.
-        name: Name of the process.
-        incarnation: Number of this incarnation, unique in the run.
-        config: What the launcher has written for it.
+        program: Its process.
     """
 
-    def __init__(self, folder: RunFolder, name: str, incarnation: int, config: Frame) -> None:
+    def __init__(self, program: Program) -> None:
+        place, incarnation = program.folder.node(program.name), program.incarnation
+        self.config = config = program.config
         spec = config["derived"]
-        self.config = config
-        self.name = name
         self.rule = CopyRule(**spec["rule"])
         self.ttl: float | None = spec["ttl"]
         self.pattern = re.compile(spec["pattern"])
         self.first = FirstValues(config["source"]["initial"])
         self.source = Source(Path(config["source"]["path"]))
-        self.copies = CopyFile(folder.node(name) / FILE)
-        self.reads = ReadsFile(folder.node(name) / f"reads.{incarnation}.jsonl")
-        self.log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
+        self.copies = CopyFile(place / FILE)
+        self.reads = ReadsFile(place / f"reads.{incarnation}.jsonl")
+        self.log = program.log
         self.seen = self.copies.position
         self.followed = 0  # all of the history is read once, to know the last commit of each key
         self.last: dict[str, int] = {}  # by key, the position of its last commit
@@ -68,32 +61,32 @@ class DerivedStore:
         self.origin: float | None = config.get("origin")
         self.over = False
         self._loop = asyncio.get_running_loop()
-        self._random = random.Random(f"{config['seed']}:{name}:{incarnation}")  # noqa: S311 - chances of a scenario
+        self._random = random.Random(f"{config['seed']}:{program.name}:{incarnation}")  # noqa: S311 - chances of a scenario
         self._begun = asyncio.Event()
         self._due = 0.0
-        plan = json.loads((folder.node(name) / "plan.json").read_text())
+        plan = json.loads((place / "plan.json").read_text())
         self._gaps: Iterator[float] = itertools.cycle(plan["gaps"])
         self._keys: Iterator[str] = itertools.cycle(plan["keys"])
         self._fill_times: Iterator[float] = itertools.cycle(plan["fill_times"])
         self._lags: Iterator[float] | None = itertools.cycle(plan["lags"]) if plan["lags"] else None
 
-    async def run(self, server: Server, ending: Ending) -> None:
+    async def run(self, program: Program) -> None:
         """Follow the service and let readers read, until asked to stop."""
         if self.origin is not None:
             self._begun.set()
-        tasks = [asyncio.create_task(work()) for work in (self.follow, self.read, self.sample)]
-        for task in tasks:
-            task.add_done_callback(lambda done: _ended(done, ending))
+        tasks = [program.beside(work()) for work in (self.follow, self.read, self.sample)]
         try:
-            await ending.wait()
+            await program.wait()
         finally:
             for task in tasks:
                 task.cancel()
-            await server.close()
-            self.source.close()
-            self.copies.close()
-            self.reads.close()
-            self.log.close()
+
+    def close(self) -> None:
+        """Let its files go."""
+        self.source.close()
+        self.copies.close()
+        self.reads.close()
+        self.log.close()
 
     # --- the source -------------------------------------------------------------------------------------------------------------
 
@@ -258,7 +251,7 @@ class DerivedStore:
         quiet = self.over and not on_their_way and not (self.ttl is not None and wrong)
         return {"type": "state", "id": frame.get("id"), "quiet": quiet, "working": [], "pending": []}
 
-    def accept(self, peer: Peer) -> Callable[[Frame], None]:
+    def accept(self, peer: Peer) -> Handler:
         """Somebody has connected and shown the secret."""
         handlers: dict[str, Callable[[Frame], object]] = {
             "update": self.update,
@@ -277,35 +270,16 @@ class DerivedStore:
         return handle
 
 
-def _ended(task: asyncio.Task[None], ending: Ending) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        ending.fail(error)
-
-
-async def run_derived(folder: Path, name: str, incarnation: int, config: Frame) -> None:
+async def run(program: Program) -> None:
     """The main coroutine of a derived store's process.
 
     Raises:
         StoreFailed: Its file, or that of the service, cannot be used.
     """
-    run = RunFolder(folder)
-    store = DerivedStore(run, name, incarnation, config)
-    ending = Ending()
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: ending.fail(_problem(context)))
-
-    @Refusals
-    def refused(address: str, reason: str) -> None:
-        store.log.log("refuse", config["derived"]["service"], -1, actor="network", peer=address, detail=reason)
-
-    server = Server(run.secret(), name, store.accept, refused)
-    run.announce(name, await server.start_as(config, config["port"]))
+    program.fail_with_the_loop()
+    store = DerivedStore(program)
     try:
-        await store.run(server, ending)
+        async with program.listening(store.accept):
+            await store.run(program)
     finally:
-        refused.close()
-
-
-def _problem(context: dict[str, Any]) -> BaseException:
-    error = context.get("exception")
-    return error if isinstance(error, BaseException) else RuntimeError(str(context.get("message", "")))
+        store.close()

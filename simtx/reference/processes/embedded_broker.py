@@ -7,64 +7,23 @@ and mean something on its connection only.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Final
 
 from simtx.errors import PeerFault
 from simtx.protocols.codec import CodecError
 from simtx.protocols.names import BROKER
 from simtx.reference.brokers.base import BrokerFailed
-from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec, Report
+from simtx.reference.brokers.embedded_core import EmbeddedBroker
+from simtx.reference.processes.program import Program
 from simtx.reference.run_folder.event_log import entry_id
-from simtx.reference.wire.connection import LIMIT, Frame, Handler, Peer, Place, Server, WireError
-from simtx.reference.wire.refusals import Refusals
+from simtx.reference.wire.connection import LIMIT, Frame, Handler, Peer
+from simtx.scenario.distributions import Constant
+from simtx.scenario.infrastructure import BrokerSpec
 
+_REAL: Final = Constant(0.0)  # what it takes beside the time that it takes here
 _LARGEST: Final = LIMIT - 1024  # bytes of a message, so that it can be delivered in a frame
-
-
-async def serve(
-    folder: Path,
-    secret: bytes,
-    spec: Mapping[str, Any],
-    *,
-    log: Report,
-    announce: Callable[[Place], None],
-    ended: Awaitable[object],
-    refused: Callable[[str, str], None] = lambda address, reason: None,  # noqa: ARG005
-    place: Mapping[str, Any],
-) -> None:
-    """Be the broker until `ended` is done; what it holds is in its file before the first client is let in, and stays there.
-
-    Args:
-        folder: Where its file lies; made if it does not exist.
-        secret: Of the run.
-        spec: Fields of `EmbeddedSpec`; others are ignored.
-        log: Writes an entry of the event log: ``redeliver``, or ``drop`` of what retention or a crash has cost.
-        announce: Told where it listens once it does.
-        ended: What ends it.
-        refused: Told the address and the reason of every connection that is ended because of what came over it.
-        place: Where to listen (`Server.start_as`), and ``port``.
-
-    Raises:
-        BrokerFailed: Its file cannot be used, or it cannot listen there.
-    """
-    broker = EmbeddedBroker(folder, spec_of(spec), log, _LARGEST)
-    server = Server(secret, BROKER, lambda peer: _accept(broker, peer, place), refused)
-    try:
-        try:
-            announce(await server.start_as(place, place["port"]))
-        except WireError as error:
-            raise BrokerFailed(str(error)) from None
-        await ended
-    finally:
-        await broker.close()
-        await server.close()
-
-
-def spec_of(fields: Mapping[str, Any]) -> EmbeddedSpec:
-    """The specification with these fields; further ones are ignored."""
-    return EmbeddedSpec(**{name: fields[name] for name in EmbeddedSpec.__slots__ if name in fields})
 
 
 def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Handler:
@@ -95,17 +54,11 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
         broker.subscribe(node, send)
         peer.closed(lambda: broker.unsubscribe(node, send))
 
-    def acknowledge(frame: Frame) -> None:
-        number = frame["id"]
-        if entry_id(number) is None:
-            raise PeerFault("an acknowledgement without the number of a delivery")
-        broker.acknowledge(number)
-
-    def refuse(frame: Frame) -> None:
-        number = frame["id"]
-        if entry_id(number) is None:
-            raise PeerFault("a refusal without the number of a delivery")
-        broker.refuse(number)
+    def delivery(frame: Frame, what: str) -> int:
+        number = entry_id(frame["id"])
+        if number is None:
+            raise PeerFault(f"{what} without the number of a delivery")
+        return number
 
     def control(frame: Frame) -> None:
         send(
@@ -124,8 +77,8 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
     handlers: dict[str, Handler] = {
         "publish": publish,
         "subscribe": subscribe,
-        "acknowledge": acknowledge,
-        "refuse": refuse,
+        "acknowledge": lambda frame: broker.acknowledge(delivery(frame, "an acknowledgement")),
+        "refuse": lambda frame: broker.refuse(delivery(frame, "a refusal")),
         "control": control,
     }
 
@@ -143,39 +96,25 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
     return handle
 
 
-async def run_broker(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
-    """The main coroutine of the broker's process in a run.
+async def run(program: Program) -> None:
+    """The main coroutine of the broker's process; what it holds is in its file before the first client is let in, and stays there.
 
     Raises:
-        BrokerFailed: Its file cannot be used, or it cannot listen.
+        BrokerFailed: Its file cannot be used.
     """
-    from simtx.reference.processes.ending import Ending
-    from simtx.reference.run_folder.event_log import LogFile
-    from simtx.reference.run_folder.folder import RunFolder
+    program.write_restart()
+    config = program.config
+    told = {one.name: config[one.name] for one in fields(BrokerSpec) if one.name in config}
+    spec = BrokerSpec(**told, ack_latency=_REAL, linger=_REAL)
 
-    run = RunFolder(folder)
-    log = LogFile(run.node(name) / f"log.{incarnation}.jsonl", incarnation)
-    if incarnation > config["processes"]:  # the first incarnations have the lowest numbers
-        log.log("restart", name, -1, actor="fault", detail=name)
-
-    def report(kind: str, tx: int, *, cause: int | None = None, **fields: str) -> None:
+    def report(kind: str, tx: int, *, cause: int | None = None, **details: str) -> None:
         if kind != "redeliver":  # logged by the consumer, which knows whether it arrived
-            log.log(kind, name, tx, cause, actor=BROKER, **fields)
+            program.log.log(kind, program.node, tx, cause, actor=BROKER, **details)
 
-    @Refusals
-    def refused(address: str, reason: str) -> None:
-        log.log("refuse", name, -1, actor="network", peer=address, detail=reason)
-
-    try:
-        await serve(
-            run.node(name),
-            run.secret(),
-            config,
-            log=report,
-            announce=lambda place: run.announce(name, place),
-            ended=Ending().wait(),
-            refused=refused,
-            place=config,
-        )
-    finally:
-        refused.close()
+    place = program.folder.node(program.name)
+    broker = EmbeddedBroker(place, spec, report, _LARGEST, counted=config["counted"])
+    async with program.listening(lambda peer: _accept(broker, peer, config)):
+        try:
+            await program.wait()
+        finally:
+            await broker.close()

@@ -182,13 +182,10 @@ class Injectors:
         match kind:
             case "partition" | "loss" | "duplication" | "reorder":
                 return self._links(planned)
-            case "vote-store-outage" if name is not None:
-                down, up = launcher.backends.pause_store, launcher.backends.resume_store
-                return self._nesting.begin(kind, name, lambda: down(name), lambda: up(name))
-            case "broker-outage" | "vote-store-outage":
-                return _nothing  # under a strategy without one
+            case "broker-outage":
+                return _nothing  # under a strategy without a broker
             case _ if name is None:
-                return _nothing  # a hub's fault, under a strategy without a hub
+                return _nothing  # a fault of the hub or of the vote store, under a strategy without one
             case "crash":
                 for one in processes:
                     self.kill(one, seconds)
@@ -197,7 +194,7 @@ class Injectors:
                 return self._nesting.begin(
                     kind, name, lambda: self._each(processes, "pause"), lambda: self._each(processes, "resume")
                 )
-            case "store-outage":
+            case "store-outage" | "vote-store-outage":
                 stop, resume = launcher.backends.pause_store, launcher.backends.resume_store
                 return self._nesting.begin(kind, name, lambda: stop(name), lambda: resume(name))
             case "slow":

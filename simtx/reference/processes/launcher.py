@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simtx.errors import RunFailed
@@ -163,12 +163,10 @@ class Launcher:
         for name in self.processes:
             folder.node(name).mkdir(parents=True, exist_ok=True)
         if not options.service_times:
-            schedule = Schedule(
-                schedule.times,
-                schedule.plans,
-                [[0.0] * len(row) for row in schedule.demands],
-                [[0.0] * len(row) for row in schedule.undo],
-                schedule.think,
+            schedule = replace(
+                schedule,
+                demands=[[0.0] * len(row) for row in schedule.demands],
+                undo=[[0.0] * len(row) for row in schedule.undo],
             )
         schedule.write(folder, scenario, self.strategy)
         for name, spec in self.derived.items():
@@ -213,7 +211,6 @@ class Launcher:
         common = {
             "host": options.host,
             "sockets": str(self._sockets),
-            "processes": len(self.processes),
             "seed": options.seed,
             "transactions": folder.transactions(),
             "nodes": self.nodes,
@@ -306,6 +303,7 @@ class Launcher:
 
     def _derived_config(self, spec: DerivedSpec) -> Frame:
         return {
+            "node": spec.service,
             "role": "derived",
             "derived": description(spec),
             "source": self.backends.store(spec.service),
@@ -417,7 +415,7 @@ class Launcher:
             self.fail(error)
 
     async def stop(self) -> None:
-        """End all processes, the clients first."""
+        """End all processes, in the opposite order of their starts: the client first."""
         if self._watching is not None:
             self._watching.cancel()
         if self.injectors is not None:
@@ -425,8 +423,7 @@ class Launcher:
         await self._calls.close()
         if self._watcher is not None:
             await self._watcher.close()
-        order = [CLIENT, *self.relays, *self.nodes, *self.providers, *self.derived, PROXY, BROKER]
-        await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
+        await asyncio.gather(*(child.stop() for child in reversed(self.children.values())))
         if hasattr(self, "log"):  # it was started
             self.log.close()
 
@@ -443,18 +440,20 @@ class Launcher:
 
     def scale(self, name: str, what: str, factor: float) -> None:
         """Have the service times (``slow``) or the timers (``clock``) of a process be longer, also those of its later incarnations."""
-        path = self.folder.config(name)
-        config = json.loads(path.read_text()) | {what: factor}
-        replace_file(path, json.dumps(config).encode(), durable=False)
+        self._reconfigure(name, **{what: factor})
         self.tell(name, type="control", do=what, factor=factor)
+
+    def _reconfigure(self, name: str, /, **changes: Any) -> None:
+        """Change the configuration of a process, for its later incarnations."""
+        path = self.folder.config(name)
+        config = json.loads(path.read_text()) | changes
+        replace_file(path, json.dumps(config).encode(), durable=False)
 
     async def _cure(self, at: float) -> None:
         """From this time on consumers can handle what was poison, also in their later incarnations."""
         await asyncio.sleep(max(0.0, at - time.monotonic()))
         for name in self.nodes:
-            path = self.folder.config(name)
-            config = json.loads(path.read_text()) | {"cured": True}
-            replace_file(path, json.dumps(config).encode(), durable=False)
+            self._reconfigure(name, cured=True)
             self.tell(name, type="control", do="cure")
 
     def tell(self, name: str, **frame: Any) -> None:
@@ -491,9 +490,7 @@ class Launcher:
 
     async def _begin_reading(self, name: str, origin: float) -> None:
         """Tell a derived store, and its later incarnations, when the run has begun."""
-        path = self.folder.config(name)
-        config = json.loads(path.read_text()) | {"origin": origin}
-        replace_file(path, json.dumps(config).encode(), durable=False)
+        self._reconfigure(name, origin=origin)
         await self._insist(name, do="go", origin=origin)
 
     async def arrive(self, tx: int) -> None:
@@ -542,9 +539,7 @@ class Launcher:
         for name in (node, f"{node}.relay"):
             child = self.children.get(name)
             if child is not None:
-                path = self.folder.config(name)
-                config = json.loads(path.read_text()) | {"speaks": version, "writes": written}
-                replace_file(path, json.dumps(config).encode(), durable=False)
+                self._reconfigure(name, speaks=version, writes=written)
                 child.replace()
 
     async def _until_drained(self) -> list[int]:
@@ -581,13 +576,7 @@ class Launcher:
             stuck_rests: Whether what waits for an operator counts as being at rest.
         """
         word = "resting" if stuck_rests else "quiet"
-        names = [*self.nodes, *self.relays, *self.providers, *self.derived]
-        if self.backends.broker_process is not None:
-            names.append(BROKER)
-        if self.proxied:
-            names.append(PROXY)
-        if CLIENT in self.children:
-            names.append(CLIENT)  # whose requests may still have reached nobody
+        names = self.processes  # the client among them, whose requests may still have reached nobody
         replies = await asyncio.gather(*(self.ask(name, patience, do="state", over=self._over) for name in names))
         machines: set[int] = set()
         data: set[int] = set()
@@ -637,12 +626,13 @@ def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
 def left_out(scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool) -> list[str]:
     """What the scenario has beside its transactions and a real run does not play, in words."""
     notes = []
-    if scenario.derived and not derived and not resumed:
-        notes.append("derived stores are executed on SQLite alone: this run is without those of the scenario")
-    if scenario.groups and not resumed:
-        notes.append("consumer groups are simulated and not executed: this run is without those of the scenario")
-    if scenario.aggregates and not resumed:
-        notes.append("aggregates are simulated and not executed: this run is without those of the scenario")
+    if not resumed:
+        parts = {
+            "derived stores are executed on SQLite alone": scenario.derived and not derived,
+            "consumer groups are simulated and not executed": scenario.groups,
+            "aggregates are simulated and not executed": scenario.aggregates,
+        }
+        notes += [f"{what}: this run is without those of the scenario" for what, there in parts.items() if there]
     if strategy.uses_broker and any(
         BROKER in ends for planned in fault_plan(scenario, strategy) for ends in planned.links
     ):

@@ -16,16 +16,19 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
+from simtx.reference.processes.program import Program
 
 STOPPED: Final = 0
 FAILED: Final = 3
 BROKE_CONTRACT: Final = 4
 
+_MODULES: Final = {"broker": "embedded_broker", "node": "service", "relay": "service"}
+"""Modules of programs by role, where the two have not the same name."""
 _PR_SET_PDEATHSIG: Final = 1
 _SWITCH: Final = (
     0.0005  # seconds: a thread that has answered a local transaction should not wait long for the event loop
@@ -55,7 +58,7 @@ def main(arguments: list[str]) -> int:
     gc.freeze()
     sys.setswitchinterval(_SWITCH)
     try:
-        asyncio.run(_role(config["role"])(folder, name, incarnation, config))
+        asyncio.run(_play(folder, name, incarnation, config))
     except ProtocolViolation as error:
         return _report(error, BROKE_CONTRACT)
     except OSError as error:
@@ -77,31 +80,11 @@ def _told() -> dict[str, dict[str, Any]]:
     return told
 
 
-def _role(role: str) -> Callable[[Path, str, int, dict[str, Any]], Coroutine[Any, Any, None]]:
-    """The program of a role; imported when needed, since a restart should be quick."""
-    if role == "client":
-        from simtx.reference.processes.client import run_client
-
-        return run_client
-    if role == "broker":
-        from simtx.reference.processes.embedded_broker import run_broker
-
-        return run_broker
-    if role == "proxy":
-        from simtx.reference.processes.proxy import run_proxy
-
-        return run_proxy
-    if role == "provider":
-        from simtx.reference.processes.provider import run_provider
-
-        return run_provider
-    if role == "derived":
-        from simtx.reference.processes.derived import run_derived
-
-        return run_derived
-    from simtx.reference.processes.service import run_node
-
-    return run_node
+async def _play(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+    """Run the program of a role; its module alone is imported, since a restart should be quick."""
+    role = config["role"]
+    module = import_module(f"simtx.reference.processes.{_MODULES.get(role, role)}")
+    await module.run(Program(folder, name, incarnation, config))
 
 
 def _report(error: BaseException, code: int) -> int:

@@ -15,19 +15,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import PeerFault
 from simtx.event_log.entries import Applied
 from simtx.protocols import bodies
 from simtx.protocols.codec import CodecError, decode
-from simtx.reference.processes.ending import Ending
+from simtx.reference.processes.program import Program
 from simtx.reference.run_folder.event_log import LogFile, entry_id
-from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores.sqlite.provider import BOOKS, PENDING, Order, ProviderBooks, Settled
-from simtx.reference.wire.connection import Frame, Handler, Peer, Server
-from simtx.reference.wire.refusals import Refusals
+from simtx.reference.wire.connection import Frame, Handler, Peer
 from simtx.workload import Streams, TransactionStreams
 from simtx.workload.provider import ANSWERING, SLOW, UNREACHABLE, Behaviour
 
@@ -148,19 +145,12 @@ class ProviderServer:
             settled = await self._loop.run_in_executor(self._writer, self._books.perform, order)
             self._enter(order, settled, frame)
         finally:
-            self._over(order)
+            self._under_way -= Counter([order.tx])  # which keeps what is above zero
+            if order.key is not None:
+                self._pending -= Counter([order.key])
         if fate.answered:
             await asyncio.sleep(max(0.0, order.since + fate.latency - self._loop.time()))
             reply({"type": "answer", "id": number, "answer": settled.answer})
-
-    def _over(self, order: Order) -> None:
-        self._under_way[order.tx] -= 1
-        if not self._under_way[order.tx]:
-            del self._under_way[order.tx]
-        if order.key is not None:
-            self._pending[order.key] -= 1
-            if not self._pending[order.key]:
-                del self._pending[order.key]
 
     def _enter(self, order: Order, settled: Settled, frame: Frame) -> None:
         """Write what it has changed into the event log, before anybody is told."""
@@ -238,43 +228,32 @@ def _order(frame: Frame, tx: int, now: float) -> Order:
     return Order(tx, key, tuple(operations), steps, bool(frame.get("compensation")), accepted, refused, now)
 
 
-async def run_provider(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+async def run(program: Program) -> None:
     """The main coroutine of a provider's process in a run.
 
     Raises:
         StoreFailed: Its file cannot be used.
-        WireError: It cannot listen.
     """
-    run, service = RunFolder(folder), config["node"]
-    again = incarnation > config["processes"]  # the first incarnations have the lowest numbers
-    create = not run.has_worked(name)
-    scenario = run.scenario()
+    folder, name, service, config = program.folder, program.name, program.node, program.config
+    scenario = folder.scenario()
     spec = scenario.services[service].provider
     if spec is None:
         raise ValueError(f"'{service}' has no provider outside")
-    log = LogFile(run.node(name) / f"log.{incarnation}.jsonl", incarnation)
-    if again:
-        log.log("restart", service, -1, actor="fault", detail=name)
+    create = not folder.has_worked(name)  # asked before this incarnation writes anything
+    program.write_restart()
     # A provider that was killed does not know how often a transaction has asked: it goes on with numbers of its own, so that no fate comes twice.
-    streams = TransactionStreams(Streams(config["seed"], incarnation if again else 0))
-    ending = Ending()
-    books = ProviderBooks.of(run.node(name) / BOOKS, scenario.services[service], create=create)
+    streams = TransactionStreams(Streams(config["seed"], program.incarnation if program.again else 0))
+    books = ProviderBooks.of(folder.node(name) / BOOKS, scenario.services[service], create=create)
     behaviour = Behaviour.of(spec, service, streams)
-    provider = ProviderServer(service, spec, behaviour, books, log, config["transactions"], ending.fail)
-
-    @Refusals
-    def refused(address: str, reason: str) -> None:
-        log.log("refuse", service, -1, actor="network", peer=address, detail=reason)
-
-    server = Server(run.secret(), name, provider.accept, refused)
+    provider = ProviderServer(service, spec, behaviour, books, program.log, config["transactions"], program.fail)
     try:
-        run.announce(name, await server.start_as(config, config["port"]))
-        # Read anew: a fault may have begun or ended while this process was starting, and nobody could tell it.
-        provider.suffer(json.loads(run.config(name).read_text()))
-        await ending.wait()
+        async with program.listening(provider.accept):
+            try:
+                # Read anew: a fault may have begun or ended while this process was starting, and nobody could tell it.
+                provider.suffer(json.loads(folder.config(name).read_text()))
+                await program.wait()
+            finally:
+                provider.close()
     finally:
-        provider.close()
-        await server.close()
-        refused.close()
         books.close()
-        log.close()
+        program.log.close()

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from simtx.errors import ScenarioError
 from simtx.reference.node.timers import Timers
+from simtx.reference.processes.program import Program
+from simtx.reference.run_folder.event_log import entry_id
 from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Place, Server, WireError
-from simtx.reference.wire.refusals import Refusals
 
 Delay: TypeAlias = float | Sequence[float] | Callable[[], float]
 """Seconds: always the same, or one of these values at random, or what this returns."""
@@ -394,35 +395,17 @@ def links_from(config: Mapping[str, Any]) -> list[FaultyLink]:
     ]
 
 
-async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+async def run(program: Program) -> None:
     """The main coroutine of the proxy's process."""
-    from simtx.reference.processes.ending import Ending
-    from simtx.reference.run_folder.event_log import LogFile, entry_id
-    from simtx.reference.run_folder.folder import RunFolder
-
-    folder = RunFolder(path)
-    ending = Ending()
-    log = LogFile(folder.log(name, incarnation), incarnation)
+    folder, config = program.folder, program.config
 
     def lost(link: FaultyLink, frame: Frame, why: str) -> None:
         event = frame.get("event")
         message = event.get("message") if isinstance(event, dict) else None
         if isinstance(event, dict) and isinstance(message, dict):
             tx, cause, kind = entry_id(event.get("tx")), entry_id(frame.get("origin")), str(message.get("kind"))
-            log.log(
-                "drop",
-                link.source,
-                -1 if tx is None else tx,
-                cause,
-                actor="network",
-                peer=link.destination,
-                name=kind,
-                detail=why,
-            )
-
-    @Refusals
-    def refused(address: str, reason: str) -> None:
-        log.log("refuse", name, -1, actor="network", peer=address, detail=reason)
+            about = {"actor": "network", "peer": link.destination, "name": kind, "detail": why}
+            program.log.log("drop", link.source, -1 if tx is None else tx, cause, **about)
 
     def accept(peer: Peer) -> Handler:
         def handle(frame: Frame) -> None:
@@ -430,18 +413,17 @@ async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, A
 
         return handle
 
-    secret = folder.secret()
-    proxy = LinkProxy(secret, links_from(config), folder.locate, config["seed"], lost=lost, refused=refused)
-    server = Server(secret, name, accept, refused)
+    proxy = LinkProxy(
+        folder.secret(), links_from(config), folder.locate, config["seed"], lost=lost, refused=program.refused
+    )
     try:
         for (source, destination), place in (await proxy.start_as(config)).items():
             folder.announce(f"{source}@{destination}", place)
-        folder.announce(name, await server.start_as(config, config["port"]))
-        await ending.wait()
+        async with program.listening(accept):
+            await program.wait()
     finally:
-        await server.close()
         await proxy.close()
-        refused.close()
+        program.refused.close()
 
 
 def _known(kind: object, kinds: Sequence[str]) -> str:
@@ -464,7 +446,4 @@ def _seconds(value: object) -> float:
 
 def _either(chances: Iterable[float]) -> float:
     """Probability that at least one of several independent things happens."""
-    none = 1.0
-    for chance in chances:
-        none *= 1.0 - chance
-    return 1.0 - none
+    return 1.0 - math.prod(1.0 - chance for chance in chances)

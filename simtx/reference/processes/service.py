@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import json
 import math
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
-from simtx.errors import ProtocolViolation, SimtxError
-from simtx.event_log.entries import DEAD_LETTER, POISON, Levels, Seconds
+from simtx.errors import ProtocolViolation
+from simtx.event_log.entries import DEAD_LETTER, POISON, Levels
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.event_schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
@@ -22,23 +20,24 @@ from simtx.reference.brokers import client as broker_client
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.node.crash_points import CrashPoint, KillSwitch
 from simtx.reference.node.interventions import Interventions, decided
+from simtx.reference.node.local_work import WorkSpec
 from simtx.reference.node.node import Node
 from simtx.reference.node.outside import Outside, ProviderLink, Terms
 from simtx.reference.node.running_machine import RunningMachine
 from simtx.reference.node.updates import Updates
-from simtx.reference.processes.ending import Ending
+from simtx.reference.processes.calls import Links
+from simtx.reference.processes.program import Program
 from simtx.reference.run_folder import strategies
 from simtx.reference.run_folder.audit import AuditLog
-from simtx.reference.run_folder.event_log import LogFile, entry_id
+from simtx.reference.run_folder.event_log import entry_id
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.stores.votes import open_votes
-from simtx.reference.wire.connection import Connection, Peer, Server
+from simtx.reference.wire.connection import Connection, Frame, Handler, Peer
 from simtx.reference.wire.refusals import Refusals
 from simtx.workload.poison import by_key, poisonous
 from simtx.workload.streams import Streams
 
-Frame = dict[str, Any]
 _OF_ORPHANS: Final = ("inquiry", "abort")
 """Kinds of messages about branches that this run has not begun: a participant asks about each one that it finds, and is told to roll it back."""
 _LAST: Final = 2**53 - 1
@@ -70,49 +69,43 @@ class Service:
     """One node process.
 
     Args:
-        folder: The run's folder.
-        name: Name of the process: that of the node, or ``<node>.relay``.
-        incarnation: Number of this incarnation, unique in the run.
-        config: What the launcher has written for it.
+        program: Its process, which is called like the node, or ``<node>.relay``.
     """
 
-    def __init__(self, folder: RunFolder, name: str, incarnation: int, config: dict[str, Any]) -> None:
-        self.folder = folder
-        self.name = name
-        self.config = config
-        self.node_name: str = config["node"]
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.folder = folder = program.folder
+        self.name = program.name
+        self.config = config = program.config
+        self.node_name = program.node
         self.is_relay: bool = config["role"] == "relay"
-        self.incarnation = incarnation
-        self.secret = folder.secret()
         self.schema = Schema(config["speaks"], writes=config.get("writes"))
         self.poisonous = by_key(0.0, 0)
         self.gate = PartitionGate()
-        self.log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
-        self.audit = None if self.is_relay else AuditLog(folder.node(name) / "audit.jsonl", self.node_name)
+        self.log = program.log
+        self.audit = None if self.is_relay else AuditLog(folder.audit(self.name), self.node_name)
         self.clients: set[Peer] = set()
-        self.links: dict[str, Connection] = {}
-        self.refusals = Refusals(self._write_refusal)
-        self.ending = Ending()
+        self.links = Links(self.name, folder)
+        program.refused = Refusals(self._write_refusal)
+        program.fail_with_the_loop()
         self.loop = asyncio.get_running_loop()
-        self.loop.set_exception_handler(self.broken)
         self.strategy: Strategy = strategies.load(folder.path, config["strategy"])
         self.node: Node
 
     async def run(self) -> None:
         """Recover, listen, work, until asked to stop."""
-        config = self.config
+        config, program = self.config, self.program
         create = not self.folder.has_worked(self.node_name)
         store = open_store({**config["store"], "create": create}, relay=self.is_relay)
-        again = len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1  # not the first incarnation
         broker = None
         if config["broker"] is not None:
-            broker = broker_client(config["broker"], self.name, self.secret, self.folder)
+            broker = broker_client(config["broker"], self.name, self.folder)
             broker.given_up = self.given_up
             if not config.get("cured"):
                 spec = config["broker"]
                 named = spec.get("poison_transactions", ())
                 self.poisonous = poisonous(spec.get("poison", 0.0), Streams(config["seed"]), named)
-            if not again:
+            if not program.again:
                 await broker.connect()
         votes = None
         if config["votes"] is not None and not self.is_relay:
@@ -124,7 +117,7 @@ class Service:
         if config.get("provider") is not None:
             terms = Terms(**config["provider"])
             provider = ProviderLink(lambda frame: self.link(terms.process).send(frame))
-            self.links[terms.process] = self._connection(terms.process, provider.take)
+            self.links.to(terms.process, provider.take)
             outside = Outside(store, terms, provider.ask, self.called)
         self.node = node = Node(
             self.node_name,
@@ -138,56 +131,51 @@ class Service:
             send=self.send,
             answer=self.answer,
             wake=self.wake,
-            fail=self.ending.fail,
+            fail=program.fail,
             wrap=self.schema.wrap,
             kills=KillSwitch([CrashPoint(**point) for point in config["kills"]], self.folder.kills),
-            workers=config["workers"],
-            queue_limit=config["queue_limit"],
-            demand=_demands(self.folder, self.node_name),
-            works_inside=config.get("works_inside", False),
-            outside=outside,
-            retriable=config.get("retriable"),
+            work=WorkSpec(
+                config["workers"],
+                config["queue_limit"],
+                _demands(self.folder, self.node_name),
+                config["works_inside"],
+                outside,
+                config["retriable"],
+            ),
             seed=config["seed"],
         )
         node.local.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
         if config.get("derived") and not self.is_relay:
-            updates = Updates(config["derived"], self.tell_derived, f"{config['seed']}:{self.name}:{self.incarnation}")
+            seed = f"{config['seed']}:{self.name}:{program.incarnation}"
+            updates = Updates(config["derived"], self.tell_derived, seed)
             node.local.begins, node.local.committed = updates.begins, updates.committed
-        if again:
-            self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
+        program.write_restart()
         if self.audit is not None:
             self.audit.reconcile(store.history())
         self.interventions = Interventions(node, self.gate)
         if not self.is_relay:
             node.heuristics.update(decided(self.folder.audit(self.name)))
             node.recover()
-        server = Server(self.secret, self.name, self.accept, self.refused)
-        self.folder.announce(self.name, await server.start_as(config, config["port"]))
-        self.reread()
-        if self.is_relay:
-            node.start_daemons()
-        reaching = asyncio.create_task(self.reach(broker, connected=not again))
-        reaching.add_done_callback(self.reached)
-        sampling = asyncio.create_task(self.sample(config["sample_every"]))
-        sampling.add_done_callback(self.reached)
-        used = time.process_time()
         try:
-            if not again:
-                await reaching
-            await self.ending.wait()
+            async with program.listening(self.accept):
+                self.reread()
+                if self.is_relay:
+                    node.start_daemons()
+                reaching = program.beside(self.reach(broker, connected=not program.again))
+                sampling = program.beside(self.sample(config["sample_every"]))
+                try:
+                    with program.metered():
+                        if not program.again:
+                            await reaching
+                        await program.wait()
+                finally:
+                    reaching.cancel()
+                    sampling.cancel()
+                    if provider is not None:
+                        provider.close()  # its callers are threads, for which the node waits
+                    node.stop()
         finally:
-            with contextlib.suppress(OSError):  # of a log that cannot be written any more: that is said elsewhere
-                took = Seconds(time.process_time() - used).text()
-                self.log.log("used", self.node_name, -1, actor="host", name=self.name, detail=took)
-            reaching.cancel()
-            sampling.cancel()
-            if provider is not None:
-                provider.close()  # its callers are threads, for which the node waits
-            node.stop()
-            await server.close()
-            self.refusals.close()
-            for link in self.links.values():
-                await link.close()
+            await self.links.close()
             if broker is not None:
                 await broker.close()
             store.close()
@@ -227,34 +215,12 @@ class Service:
         if broker is not None and not self.is_relay:
             await broker.subscribe(self.node_name, self.deliver)
 
-    def reached(self, task: asyncio.Task[None]) -> None:
-        """The broker was reached, or refuses us; or nothing can be written down any more."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.ending.fail(error)
-
-    def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Something went wrong where nobody waits for it, such as a log that cannot be written: the process ends."""
-        error = context.get("exception")
-        if isinstance(error, OSError | SimtxError):
-            self.ending.fail(error)
-        else:
-            loop.default_exception_handler(context)
-            self.ending.fail(RuntimeError(f"{type(error).__name__}: {error}"))
-
     # --- what goes out ----------------------------------------------------------------------------------------------------------
 
     def link(self, to: str) -> Connection:
         """The connection to another process; behind the proxy if the run has one."""
-        link = self.links.get(to)
-        if link is None:
-            proxied = self.config["proxied"] and to in self.config["nodes"]
-            where = f"{self.node_name}@{to}" if proxied else to
-            link = self.links[to] = self._connection(where, _ignore)
-        return link
-
-    def _connection(self, where: str, handler: Callable[[Frame], None]) -> Connection:
-        return Connection(self.name, self.secret, lambda: self.folder.locate(where), handler, expect=where)
+        proxied = self.config["proxied"] and to in self.config["nodes"]
+        return self.links.to(f"{self.node_name}@{to}" if proxied else to, _ignore)
 
     def send(self, message: Message, origin: int, deadline: float | None) -> None:
         """Hand a message to the network, which may lose it; the deadline of its transaction goes with it."""
@@ -297,7 +263,7 @@ class Service:
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
-    def accept(self, peer: Peer) -> Callable[[Frame], None]:
+    def accept(self, peer: Peer) -> Handler:
         """Somebody has connected and shown the secret."""
         handlers: dict[str, Callable[[Frame], object]] = {
             "message": self.on_message,
@@ -317,16 +283,12 @@ class Service:
                     raise SchemaError(f"a frame of type {frame.get('type')!r} from {peer.name}")
                 handler(frame)
             except MALFORMED as error:
-                self.refused(peer.name, f"malformed frame: {error}")
+                self.program.refused(peer.name, f"malformed frame: {error}")
 
         return handle
 
-    def refused(self, peer: str, reason: str) -> None:
-        """Something came that is not let in: recorded, and nothing else happens."""
-        self.refusals(peer, reason)
-
     def _write_refusal(self, peer: str, reason: str) -> None:
-        self.log.log("refuse", self.node_name, -1, actor="network", peer=peer, detail=reason)
+        self.program.write_refusal(peer, reason)
         self.node.tell("refuse", -1, peer, reason=reason)
 
     def on_wake(self, _frame: Frame) -> None:
@@ -427,9 +389,9 @@ class Service:
         }
 
 
-async def run_node(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+async def run(program: Program) -> None:
     """The main coroutine of a service, a relay or a hub."""
-    await Service(RunFolder(folder), name, incarnation, config).run()
+    await Service(program).run()
 
 
 def _origin(frame: Frame) -> int | None:
@@ -461,16 +423,10 @@ def _ignore(_frame: Frame) -> None:
     """Nodes do not answer on the connection of the one who sends."""
 
 
-def _no_work(_tx: int, _step: int, _compensation: bool) -> float:
-    return 0.0
-
-
 def _demands(folder: RunFolder, node: str) -> Callable[[int, int, bool], float]:
     """Seconds of work by transaction and step, as the launcher has drawn them."""
     path = folder.node(node) / "demands.json"
-    if not path.exists():
-        return _no_work
-    table: dict[str, list[list[float]]] = json.loads(path.read_text())
+    table: dict[str, list[list[float]]] = json.loads(path.read_text()) if path.exists() else {}
 
     def demand(tx: int, step: int, compensation: bool) -> float:
         rows = table.get(str(step))

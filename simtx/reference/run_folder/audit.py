@@ -141,12 +141,10 @@ class AuditLog:
         except OSError:
             raise AuditError(f"{self.path}: another process is writing this audit log") from None
         with self.path.open("rb") as file:
-            tail = _last_line(file, self.path, self.node)
+            (self._number, self._hash), self._size = _last_line(file, self.path, self.node)
             rest = file.read()
-        self._number, self._hash = tail.head
-        self._size = tail.end
         if rest:
-            os.ftruncate(self._file, tail.end)
+            os.ftruncate(self._file, self._size)
             kept = rest[:200].decode("ascii", "backslashreplace")
             reason = f"{len(rest)} bytes of a line that was never finished were cut off: {kept}"
             self.append("cut", tx=-1, actor=RECOVERY, reason=reason)
@@ -382,7 +380,7 @@ def read_head(path: str | Path) -> Head:
         AuditError: Its last line is damaged, or there is no such file.
     """
     with _opened(path) as file:
-        return _last_line(file, Path(path), None).head
+        return _last_line(file, Path(path), None)[0]
 
 
 def verify(path: str | Path, head: Head | tuple[int, str] | None = None, *, final: bool = False) -> list[str]:
@@ -513,15 +511,11 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
         raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from None
 
 
-class _Tail(NamedTuple):
-    """Where the whole lines of a file end, and the head there."""
-
-    head: Head
-    end: int
-
-
-def _last_line(file: BinaryIO, path: Path, node: str | None) -> _Tail:
+def _last_line(file: BinaryIO, path: Path, node: str | None) -> tuple[Head, int]:
     """Find the last whole line, and leave the file's position behind it.
+
+    Returns:
+        The head there, and where it ends in the file.
 
     Raises:
         AuditError: That line is damaged, or another node's.
@@ -535,7 +529,7 @@ def _last_line(file: BinaryIO, path: Path, node: str | None) -> _Tail:
     end = start + block.rfind(b"\n") + 1 if b"\n" in block else 0
     file.seek(end)
     if end == 0:
-        return _Tail(NO_LINES, 0)
+        return NO_LINES, 0
     whole = block[: end - start - 1]
     line = whole[whole.rfind(b"\n") + 1 :]
     entry = _entry(line)
@@ -545,4 +539,4 @@ def _last_line(file: BinaryIO, path: Path, node: str | None) -> _Tail:
         )
     if node is not None and entry.node != node:
         raise AuditError(f"{path}: this is the audit log of node '{entry.node}', not of '{node}'")
-    return _Tail(Head(entry.number, entry.hash), end)
+    return Head(entry.number, entry.hash), end

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.event_log.entries import Applied, Arrived, Durability, Process
@@ -80,19 +78,6 @@ def still_open(rows: Iterable[list[Any]], left: Mapping[str, Left], end: float) 
                 held = repr(doubt * len(keys))
                 found.append([None, end, "held", service, tx, None, "store", "", ",".join(keys), held])
         found += [[None, end, "unpublished", service, tx, None, "store", "", kind, ""] for tx, kind in one.unpublished]
-    return found
-
-
-def entries(files: Iterable[Path]) -> list[list[Any]]:
-    """All entries of all log files; a last line that a SIGKILL has cut off is left out."""
-    found = []
-    for path in files:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for line in text.split("\n"):  # and nowhere else
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue  # the write that the kill interrupted
     return found
 
 

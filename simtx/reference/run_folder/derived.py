@@ -7,11 +7,13 @@ import os
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from simtx.metrics.derived import CopyMeasure
 from simtx.protocols.operations import FirstValues
+from simtx.reference.run_folder.event_log import entries
 from simtx.reference.stores.sqlite.copies import FILE, CopyFile
 from simtx.scenario.infrastructure import pattern_of
 
@@ -96,7 +98,7 @@ def _figures(
         """Which version of a key the state of the store at a position had."""
         return bisect_right(positions.get(key, ()), position)
 
-    told = sorted(_lines(place), key=lambda row: row[1])
+    told = sorted(entries(sorted(place.glob("reads.*.jsonl"))), key=lambda row: row[1])
     came: set[tuple[str, int]] = set()
     gone: set[tuple[str, int]] = set()
     after = iter(sorted(commits))
@@ -121,18 +123,6 @@ def _figures(
     return measure.figures(wrong, drift)
 
 
-def _lines(place: Path) -> list[list[Any]]:
-    """The lines of all incarnations; one that a SIGKILL has cut off is left out."""
-    found = []
-    for path in sorted(place.glob("reads.*.jsonl")):
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found
-
-
 def _wrong(
     place: Path,
     spec: DerivedSpec,
@@ -142,11 +132,8 @@ def _wrong(
     version: Callable[[str, int], int],
 ) -> tuple[int, float]:
     """How many copies are not that of the last commit now, and the sum of the distances between their values and those of the store."""
-    file = CopyFile(place / FILE)
-    try:
+    with closing(CopyFile(place / FILE)) as file:
         copies = dict(file.all())
-    finally:
-        file.close()
     now, wrong, drift = time.monotonic(), 0, 0.0
     for key in measure.commits:
         kept = copies.get(key)

@@ -132,10 +132,8 @@ class RunFolder:
             raise RunFolderError(f"'{path}' belongs to another user; choose a folder of your own")
         path.chmod(0o700)
         secret = os.open(path / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(secret, value)
-        finally:
-            os.close(secret)
+        with os.fdopen(secret, "wb") as opened:
+            opened.write(value)
         for name in ("nodes", "ports", "kills"):
             (path / name).mkdir()
         self._reserve.write_bytes(bytes(_RESERVE))
@@ -190,19 +188,16 @@ class RunFolder:
         try:
             with file.open("rb") as opened:
                 text = opened.read(_LARGEST_RECORD + 1)
-            if len(text) > _LARGEST_RECORD:
-                raise RunFolderError(f"'{file}' is damaged: it is larger than {_LARGEST_RECORD >> 20} MiB")
-            raw = json.loads(text)
-            raw["layout"]
         except FileNotFoundError:
             raise RunFolderError(f"'{self.path}' holds no run: there is no run.json in it") from None
         except OSError as error:
             raise RunFolderError(f"'{file}' cannot be read: {error.strerror}") from None
-        except RunFolderError:
-            raise
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise RunFolderError(f"'{file}' is damaged: it is no record of a run") from None
-        if not isinstance(raw, dict):
+        if len(text) > _LARGEST_RECORD:
+            raise RunFolderError(f"'{file}' is damaged: it is larger than {_LARGEST_RECORD >> 20} MiB")
+        raw = None
+        with contextlib.suppress(ValueError, RecursionError):
+            raw = json.loads(text)
+        if not isinstance(raw, dict) or "layout" not in raw:
             raise RunFolderError(f"'{file}' is damaged: it is no record of a run")
         return raw
 

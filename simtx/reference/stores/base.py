@@ -17,6 +17,8 @@ from simtx.protocols import Execute, OutboxRow, Prepare, Record, Status, Transac
 
 STORE_VERSION: Final = 1
 """Version of the tables; a store of another version is refused."""
+RESTORE: Final = "it has worked here: put it back from a copy that holds all of it"
+"""Advice if a database is gone."""
 
 
 class StoreFailed(SimtxError, RuntimeError):

@@ -313,6 +313,7 @@ class Connection:
         expect: Name that the other process must have, for it may have died and another one have got its place; None: any.
         refused: Told the address and the reason when the connection cannot be made or is ended because of what came over it; a reason
             that stays the same is told once.
+        changed: Told True when it is there, and False when it, or an attempt at it, is gone.
         limit: Bytes of JSON that a frame may have.
         backoff: Seconds before the second attempt to connect, doubled with every further one, and the most that they become.
 
@@ -330,6 +331,7 @@ class Connection:
         role: str = "",
         expect: str | None = None,
         refused: Callable[[str, str], None] | None = None,
+        changed: Callable[[bool], None] | None = None,
         limit: int = LIMIT,
         backoff: tuple[float, float] = (0.005, 0.05),
     ) -> None:
@@ -342,6 +344,7 @@ class Connection:
         self._role = role
         self._expect = expect
         self._refused = refused
+        self._changed = changed
         self._backoff = backoff
         self._channel: _ClientChannel | None = None  # once the handshake is over
         self._attempt: _ClientChannel | None = None
@@ -477,6 +480,8 @@ class Connection:
         for payload in self._queue or ():
             channel.send_payload(payload)
         self._queue = None
+        if self._changed is not None:
+            self._changed(True)
 
     def trouble(self, address: str, reason: str) -> None:
         """It could not be connected, or was not let to stay so."""
@@ -492,6 +497,8 @@ class Connection:
         if self._channel is channel:
             self._channel = None
             self._up.clear()
+        if self._changed is not None:
+            self._changed(False)
 
 
 # --- shared ------------------------------------------------------------------------------------------------------------------

@@ -159,13 +159,12 @@ class ServerHandshake:
         if secret is not None and not hmac.compare_digest(_keyed(secret, b"client", both), proof):
             raise WireError("unauthenticated: it does not have the run's secret")
         name, role = fields.get("name"), fields.get("role")
-        if not is_name(name) or not (role == "" or is_name(role)):
+        named = is_name(name) and (role == "" or is_name(role))
+        if not (named and (secret is None or _is_nonce(fields.get("nonce")))):
             raise WireError("malformed handshake: a claim has a name, a role and a nonce")
         self.name, self.role, self.version = str(name), str(role), version
         if secret is None:
             return _WELCOME, Plain()
-        if not _is_nonce(fields.get("nonce")):
-            raise WireError("malformed handshake: a claim has a name, a role and a nonce")
         session = Session(_keyed(secret, b"to client", both), _keyed(secret, b"to server", both))
         return _keyed(secret, b"server", both), session
 

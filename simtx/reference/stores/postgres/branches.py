@@ -90,8 +90,7 @@ def finish_branch(links: Links, gid: str, *, commit: bool) -> Literal["done", "g
     """
     deadline = time.monotonic() + links.patience
     while True:
-        with links.place():
-            link = links.take()
+        with links.place, links.lent() as link:
             try:
                 if commit:
                     link.tpc_commit(gid)
@@ -107,10 +106,5 @@ def finish_branch(links: Links, gid: str, *, commit: bool) -> Literal["done", "g
                     raise failed(error) from error
                 else:  # the session that has just prepared it, or ended, is not quite done
                     time.sleep(FIRST_PAUSE)
-            except BaseException:
-                link.close()
-                raise
             else:
                 return "done"
-            finally:
-                links.give(link)

@@ -81,6 +81,7 @@ class Links:
 
     Attributes:
         patience: Likewise; may be changed.
+        place: To be held by whoever works on a connection, as many at a time as `size` says.
         where: What is told to users of the server: host, port, user, database.
     """
 
@@ -121,7 +122,7 @@ class Links:
         self.patience = patience
         self._idle: list[Link] = []
         self._mutex = threading.Lock()
-        self._places = threading.BoundedSemaphore(size)
+        self.place = threading.BoundedSemaphore(size)
         self._closed = False
 
     # --- one connection -----------------------------------------------------------------------------------------------------------
@@ -158,12 +159,6 @@ class Links:
                 link.title = title
                 return link
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Wait for a place among those that work at a time."""
-        with self._places:
-            yield
-
     def take(self) -> Link:
         """An idle connection, or a new one."""
         while True:
@@ -188,6 +183,20 @@ class Links:
                         return
         link.close()
 
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[Link]:
+        """A connection that is given back in the end; one whose user was interrupted in the middle of something is closed."""
+        link = self.take()
+        try:
+            yield link
+        except (psycopg.Error, StoreFailed):
+            raise
+        except BaseException:
+            link.close()
+            raise
+        finally:
+            self.give(link)
+
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they are given back."""
         with self._mutex:
@@ -206,22 +215,17 @@ class Links:
         """
         deadline = time.monotonic() + self.patience
         while True:
-            link = self.take()
-            try:
-                return question(link)
-            except psycopg.Error as error:
-                if not link.lost:
-                    raise failed(error) from error
-                if time.monotonic() > deadline:
-                    raise StoreFailed(
-                        f"PostgreSQL server ({self.where}) loses every connection: {line(error)}"
-                    ) from None
-                time.sleep(FIRST_PAUSE)
-            except BaseException:
-                link.close()
-                raise
-            finally:
-                self.give(link)
+            with self.lent() as link:
+                try:
+                    return question(link)
+                except psycopg.Error as error:
+                    if not link.lost:
+                        raise failed(error) from error
+                    if time.monotonic() > deadline:
+                        raise StoreFailed(
+                            f"PostgreSQL server ({self.where}) loses every connection: {line(error)}"
+                        ) from None
+                    time.sleep(FIRST_PAUSE)
 
     def settle(self, title: str, question: Callable[[Link], T]) -> T:
         """Make sure that the session of a lost connection is at an end, then ask how its work has ended.

@@ -63,9 +63,8 @@ class Postmaster:
             except OSError:
                 raise OSError(f"another server works on {Path(lock).parent}") from None
         self.folder = tempfile.mkdtemp(prefix="simtx-pg-", dir=base)
-        self._mark = Path(
-            self.folder, ".temporary"
-        )  # as `simtx.reference.run_folder.scratch` knows it: the next start clears away what has no owner
+        # As `simtx.temporary` knows it, which is not to be had here: the next start clears away what has no owner.
+        self._mark = Path(self.folder, ".temporary")
         new = self._mark.with_suffix(".new")
         self._held = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._held, fcntl.LOCK_EX)
@@ -84,7 +83,7 @@ class Postmaster:
             stderr=subprocess.STDOUT,
             check=False,
             cwd="/",
-            preexec_fn=self._die_with_parent(signal.SIGKILL),
+            preexec_fn=die_with_parent(signal.SIGKILL),
             **self._identity,
         )
         output: str = done.stdout.decode(errors="replace").strip()
@@ -108,7 +107,7 @@ class Postmaster:
                 stderr=output,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=self._die_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - this process has one thread
+                preexec_fn=die_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - this process has one thread
                 **self._identity,
             )
         deadline = time.monotonic() + patience
@@ -229,19 +228,23 @@ class Postmaster:
             number = Path(self._data, "postmaster.pid").read_text().splitlines()[6].split()[1]
             ctypes.CDLL(None).shmctl(int(number), IPC_RMID, None)
 
-    def _die_with_parent(self, number: signal.Signals) -> Callable[[], None] | None:
-        """What a child runs before the program, after the change of the user (which would undo it)."""
-        if not sys.platform.startswith("linux"):
-            return None
-        parent = os.getpid()
-        prctl = ctypes.CDLL(None).prctl
 
-        def ask() -> None:
-            prctl(PR_SET_PDEATHSIG, int(number))
-            if os.getppid() != parent:
-                os._exit(1)
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs before its program: the kernel is to send it this signal when its parent dies, where it can (Linux).
 
-        return ask
+    It comes after the change of the user, which would undo it.
+    """
+    if sys.platform != "linux":
+        return None
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl  # looked up here, since little is safe between fork and exec
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from simtx.reference.stores.base import STORE_VERSION, StoreDamaged, StoreFailed
+from simtx.reference.stores.base import RESTORE, STORE_VERSION, StoreDamaged, StoreFailed
 from simtx.reference.stores.postgres import sql as statements
 from simtx.reference.stores.postgres.branches import parse_branch
 from simtx.reference.stores.postgres.driver import psycopg, sql
@@ -83,18 +83,21 @@ def create_schema(link: Link, run: str, service: str, initial: Mapping[str, floa
                 raise StoreDamaged(f"schema {schema} belongs to service '{owner[1]}' of run '{owner[0]}'")
             return float(clock)
         if not create:
-            raise StoreDamaged(
-                f"schema {schema} is missing; it has worked here: put it back from a copy that holds all of it"
-            )
-        name = sql.Identifier(schema)
-        link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-        link.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, schema_comment(run, service)))
+            raise StoreDamaged(f"schema {schema} is missing; {RESTORE}")
+        make_schema(link, run, service)
         link.execute(statements.CREATE, prepare=False)
         clock = _clock_offset(link)
         link.execute("INSERT INTO meta VALUES (%s, %s, %s, %s)", (STORE_VERSION, run, service, clock))
         with link.cursor() as cursor:
             cursor.executemany(statements.INSERT_VALUE, list(initial.items()))
     return clock
+
+
+def make_schema(link: Link, run: str, service: str) -> None:
+    """Make an empty schema, with the comment that says whose it is; in the transaction that is open."""
+    name = sql.Identifier(schema_name(run, service))
+    link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+    link.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, schema_comment(run, service)))
 
 
 def _clock_offset(link: Link) -> float:

@@ -218,6 +218,7 @@ class PostgresServer:
             StoreFailed: The server does not do it.
         """
         from simtx.reference.stores.postgres.driver import psycopg, sql
+        from simtx.reference.stores.postgres.link import line
 
         try:
             with (
@@ -226,7 +227,7 @@ class PostgresServer:
             ):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except psycopg.Error as error:
-            raise StoreFailed(f"database '{name}' cannot be created: {_line(error)}") from None
+            raise StoreFailed(f"database '{name}' cannot be created: {line(error)}") from None
         return self.dsn(name)
 
     # --- inside -----------------------------------------------------------------------------------------------------------------
@@ -387,8 +388,3 @@ def _give(folder: Path, uid: int | None, gid: int | None) -> None:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             os.chown(Path(place, name), uid, gid, follow_symlinks=False)
-
-
-def _line(error: BaseException) -> str:
-    """The error's text as one line."""
-    return " ".join(str(error).split())

@@ -133,9 +133,10 @@ class PostgresStore(Store):
 
     # --- start --------------------------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
+    def _recover(self, name: str | None = None) -> None:
+        """Take prepared transactions of this service for one's own that this process has not prepared: all, or that of this name."""
         for branch in self.branches():
-            if branch.record is not None:
+            if branch.record is not None and branch.tx not in self._prepared and name in (None, branch.name):
                 since = time.monotonic() - branch.age
                 self._prepared[branch.tx] = _Branch(branch.name, since=since, recovered=True)
 
@@ -153,8 +154,7 @@ class PostgresStore(Store):
         """Run one local transaction in one round trip; see `Store.transact`."""
         token = next(self._tokens)
         call = self._work(tx, token, effect, rows=rows, work=work)
-        with self._links.place():
-            link = self._links.take()
+        with self._links.place, self._links.lent() as link:
             started = time.monotonic()
             try:
                 if work > 0:
@@ -165,11 +165,6 @@ class PostgresStore(Store):
                 if not link.lost:
                     return self._failure(error, started, call)
                 return self._fate(link.title, token, effect, call)
-            except BaseException:
-                link.close()
-                raise
-            finally:
-                self._links.give(link)
         now = time.monotonic()
         status, value, number, waited, got, was, becomes, *reads = row
         if status == "duplicate":
@@ -198,7 +193,7 @@ class PostgresStore(Store):
 
     def _join(self, tx: int, effect: Execute | Prepare, gid: str, seconds: float) -> Result:
         """Operations of a branch; `gid` if it is to be prepared then."""
-        with self._links.place():
+        with self._links.place:
             earlier = self._open.get(tx)
             branch = earlier or _Branch()
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
@@ -369,9 +364,7 @@ class PostgresStore(Store):
 
     def adopt(self, name: str) -> None:
         """Look for a prepared transaction of this service that this process has not prepared; see `Store.adopt`."""
-        for branch in self.branches():
-            if branch.name == name and branch.record is not None and branch.tx not in self._prepared:
-                self._prepared[branch.tx] = _Branch(name, since=time.monotonic() - branch.age, recovered=True)
+        self._recover(name)
 
     # --- the log --------------------------------------------------------------------------------------------------------------------
 
@@ -388,8 +381,7 @@ class PostgresStore(Store):
 
     def _append(self, token: int, arguments: tuple[str, str, str]) -> bool:
         """Write records; False if the connection was lost, and they were not written."""
-        with self._links.place():
-            link = self._links.take()
+        with self._links.place, self._links.lent() as link:
             try:
                 link.execute(statements.APPEND, arguments)
             except psycopg.Error as error:
@@ -398,11 +390,6 @@ class PostgresStore(Store):
                 return self._links.settle(
                     link.title, lambda other: other.execute(statements.APPENDED, (token,)).fetchone() is not None
                 )
-            except BaseException:
-                link.close()
-                raise
-            finally:
-                self._links.give(link)
         return True
 
     def forget(self, tx: int) -> None:

@@ -155,13 +155,11 @@ class Tidier:
             marked,
             None if retention is None else f"{retention} seconds",
         ]
-        link = self._links.take()
-        try:
-            link.execute(TIDY, arguments)
-        except psycopg.Error as error:
-            if not link.lost:
-                raise failed(error) from error
-            arguments[3] = True
-            self._links.settle(link.title, lambda other: other.execute(TIDY, arguments))
-        finally:
-            self._links.give(link)
+        with self._links.lent() as link:
+            try:
+                link.execute(TIDY, arguments)
+            except psycopg.Error as error:
+                if not link.lost:
+                    raise failed(error) from error
+                arguments[3] = True
+                self._links.settle(link.title, lambda other: other.execute(TIDY, arguments))

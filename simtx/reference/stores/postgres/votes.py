@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from simtx.protocols.names import VOTE_STORE
-from simtx.reference.stores.postgres.driver import psycopg, sql
+from simtx.reference.stores.postgres.driver import psycopg
 from simtx.reference.stores.postgres.link import Link, Links, failed, one
-from simtx.reference.stores.postgres.schema import schema_comment, schema_name
+from simtx.reference.stores.postgres.schema import make_schema, schema_name
 
 _INSERT: Final = "INSERT INTO votes VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _READ: Final = "SELECT vote FROM votes WHERE tx = %s AND voter = %s"
@@ -32,11 +32,9 @@ class PostgresVotes:
         self._links = Links(dsn, schema, title=f"simtx {run} votes", size=_SIZE, lock_timeout=5000, patience=_PATIENCE)
 
         def create(link: Link) -> None:
-            name = sql.Identifier(schema)
             with link.transaction():
                 link.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
-                link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-                link.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, schema_comment(run, VOTE_STORE)))
+                make_schema(link, run, VOTE_STORE)
                 link.execute(
                     "CREATE TABLE IF NOT EXISTS votes (tx bigint, voter text, vote text NOT NULL, PRIMARY KEY (tx, voter))"
                 )
@@ -60,7 +58,7 @@ class PostgresVotes:
             written = link.execute(_INSERT, (tx, voter, vote)).rowcount > 0
             return one(link.execute(_READ, (tx, voter)).fetchone())[0], written
 
-        with self._links.place():
+        with self._links.place:
             return self._links.ask(question)
 
     def close(self) -> None:

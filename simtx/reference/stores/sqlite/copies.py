@@ -9,14 +9,12 @@ learns it with the value, in one statement, which sees one state of the file.
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from simtx.protocols.derived.copies import Copy
-from simtx.reference.stores.sqlite.tables import BUSY_PATIENCE, connect, failure
+from simtx.reference.stores.sqlite.tables import BUSY_PATIENCE, changes_of, connect, explained
 
 FILE: Final = "copies.sqlite"
 """Name of the file in the folder of its process."""
@@ -55,12 +53,10 @@ class CopyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with explained(path):
             self._db = connect(path, forced=False, busy=BUSY_PATIENCE)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(_CREATE)
-        except sqlite3.Error as error:
-            raise failure(path, error) from error
 
     def get(self, key: str) -> Kept | None:
         """What there is of a key."""
@@ -90,7 +86,7 @@ class CopyFile:
             StoreFailed: It cannot be written.
         """
         db = self._db
-        try:
+        with explained(self._path):
             db.execute("BEGIN IMMEDIATE")
             if kept is not None:
                 row = (key, *kept.copy, kept.value, kept.since)
@@ -98,8 +94,6 @@ class CopyFile:
             if position is not None:
                 db.execute("UPDATE feed SET position = ?", (position,))
             db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
 
     def close(self) -> None:
         """Let the file go."""
@@ -132,31 +126,25 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with explained(path):
             self._db = connect(path, forced=True, busy=BUSY_PATIENCE)
             self._db.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
-            raise failure(path, error) from error
 
     def after(self, position: int) -> list[Changed]:
         """What was committed behind a position, in the order of the commits."""
         query = "SELECT number, tx, changes FROM history WHERE number >= ? ORDER BY number"
-        try:
+        with explained(self._path):
             rows = self._db.execute(query, (position,)).fetchall()
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
         return [
-            Changed(number + 1, tx, {key: new for key, (_, new) in json.loads(changes).items()})
+            Changed(number + 1, tx, {key: new for key, (_, new) in changes_of(changes).items()})
             for number, tx, changes in rows
         ]
 
     def read(self, key: str) -> tuple[float | None, int]:
         """The committed value of a key, None if nobody has written it yet, and the position of this state of the file."""
         query = "SELECT (SELECT value FROM data WHERE key = ?), (SELECT max(number) FROM history)"
-        try:
+        with explained(self._path):
             value, number = self._db.execute(query, (key,)).fetchone()
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
         return value, 0 if number is None else number + 1
 
     def close(self) -> None:

@@ -6,31 +6,33 @@ request in full, with its key, or not at all.
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from simtx.protocols.operations import FirstValues, play
 from simtx.reference.stores.base import Change
-from simtx.reference.stores.sqlite.tables import BUSY_PATIENCE, connect, failure, refuse_empty, to_json
+from simtx.reference.stores.sqlite.tables import (
+    BUSY_PATIENCE,
+    DATA,
+    HISTORY,
+    all_changes,
+    all_values,
+    connect,
+    explained,
+    refuse_empty,
+    to_json,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from simtx.protocols import Operation
     from simtx.scenario.infrastructure import ServiceSpec
 
-_CREATE: Final = (
-    "CREATE TABLE IF NOT EXISTS data (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS request (key TEXT PRIMARY KEY, answer TEXT NOT NULL, branch TEXT, since REAL NOT NULL) WITHOUT ROWID",
-    (
-        "CREATE TABLE IF NOT EXISTS history (number INTEGER PRIMARY KEY, tx INTEGER NOT NULL, steps TEXT NOT NULL, compensation INTEGER NOT NULL, "
-        "changes TEXT NOT NULL, time REAL NOT NULL)"
-    ),
-)
+_REQUEST: Final = "request (key TEXT PRIMARY KEY, answer TEXT NOT NULL, branch TEXT, since REAL NOT NULL) WITHOUT ROWID"
 
 BOOKS: Final = "provider.sqlite"
 """Name of the file, in the folder of the provider's process."""
@@ -122,17 +124,15 @@ class ProviderBooks:
         self._mutex = threading.Lock()
         if not create:
             refuse_empty(path)
-        try:
+        with explained(path):
             self._db = connect(path, forced=True, busy=BUSY_PATIENCE)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("BEGIN IMMEDIATE")
-            for statement in _CREATE:
-                self._db.execute(statement)
+            for table in (DATA, _REQUEST, HISTORY):
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             rows = ((key, float(value)) for key, value in self._first.exact.items())
             self._db.executemany("INSERT INTO data VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise failure(path, error) from error
 
     @classmethod
     def of(cls, path: Path, service: ServiceSpec, *, create: bool) -> ProviderBooks:
@@ -170,11 +170,8 @@ class ProviderBooks:
         Raises:
             StoreFailed: The file cannot be written.
         """
-        try:
-            with self._mutex:
-                return self._perform(order)
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
+        with explained(self._path), self._mutex:
+            return self._perform(order)
 
     def _perform(self, order: Order) -> Settled:
         db, key = self._db, order.key
@@ -184,7 +181,7 @@ class ProviderBooks:
                 return Settled(known.answer, time=time.monotonic())
         settled = Settled("done")
         keys = [one.key for one in order.operations if one.kind != "refuse"]
-        if not play(order.operations, self._values(keys), settled.changes, settled.reads):
+        if not play(order.operations, values_of(db, keys, self._first), settled.changes, settled.reads):
             settled.answer = "refused"
             settled.changes.clear()
         db.execute("BEGIN IMMEDIATE")
@@ -203,14 +200,6 @@ class ProviderBooks:
             raise
         return settled
 
-    def _values(self, keys: Sequence[str]) -> dict[str, float]:
-        values = {key: self._first(key) for key in keys}
-        for key in values:
-            found = self._db.execute("SELECT value FROM data WHERE key = ?", (key,)).fetchone()
-            if found is not None:
-                values[key] = found[0]
-        return values
-
     def _write(self, order: Order, settled: Settled) -> None:
         rows = [(key, new) for key, (_, new) in settled.changes.items()]
         self._db.executemany(
@@ -224,15 +213,12 @@ class ProviderBooks:
     def values(self) -> dict[str, float]:
         """Values of all keys that it has."""
         with self._mutex:
-            return dict(self._db.execute("SELECT key, value FROM data ORDER BY key").fetchall())
+            return all_values(self._db)
 
-    def history(self) -> Iterable[Change]:
+    def history(self) -> list[Change]:
         """What it has changed, in the order of its commits."""
         with self._mutex:
-            rows = self._db.execute("SELECT * FROM history ORDER BY number").fetchall()
-        for number, tx, steps, compensation, changes, moment in rows:
-            values = {key: (old, new) for key, (old, new) in json.loads(changes).items()}
-            yield Change(number, tx, tuple(json.loads(steps)), bool(compensation), values, moment)
+            return all_changes(self._db)
 
     def close(self) -> None:
         """Let the file go."""

@@ -22,7 +22,16 @@ from simtx.protocols.operations import FirstValues
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, StoreFailed
 from simtx.reference.stores.sqlite.locks import RowLocks
 from simtx.reference.stores.sqlite.ownership import Ownership
-from simtx.reference.stores.sqlite.tables import Readers, Writes, branch_rows, failure, prepare_file, refuse_empty
+from simtx.reference.stores.sqlite.tables import (
+    Readers,
+    Writes,
+    all_changes,
+    all_values,
+    branch_rows,
+    failure,
+    prepare_file,
+    refuse_empty,
+)
 from simtx.reference.stores.sqlite.work import LocalTransactions
 from simtx.reference.stores.sqlite.writer import Task, Writer
 
@@ -207,17 +216,13 @@ class SqliteStore(Store):
         """As `Store.values`."""
         self._working()
         with self._readers.one() as db:
-            return dict(db.execute("SELECT key, value FROM data ORDER BY key").fetchall())
+            return all_values(db)
 
     def history(self) -> list[Change]:
         """As `Store.history`."""
         self._working()
         with self._readers.one() as db:
-            rows = db.execute("SELECT * FROM history ORDER BY number").fetchall()
-        return [
-            Change(number, tx, tuple(json.loads(steps)), bool(compensation), _pairs(changes), moment)
-            for number, tx, steps, compensation, changes, moment in rows
-        ]
+            return all_changes(db)
 
     def close(self) -> None:
         """As `Store.close`; what was not forced is written, and whoever waits for a lock gets an error."""
@@ -227,7 +232,3 @@ class SqliteStore(Store):
             self._writer.close()
             if self._owner is not None:
                 self._owner.release()
-
-
-def _pairs(changes: str) -> dict[str, tuple[float, float]]:
-    return {key: (old, new) for key, (old, new) in json.loads(changes).items()}

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.reference.stores.base import STORE_VERSION, StoreDamaged, StoreFailed
+from simtx.protocols.operations import FirstValues
+from simtx.reference.stores.base import RESTORE, STORE_VERSION, Change, StoreDamaged, StoreFailed
 
 BUSY_PATIENCE: Final = 60.0
 """Seconds for which the service waits until another process lets go of the file."""
@@ -26,14 +27,18 @@ PRUNE_SLACK: Final = 10.0
 """Seconds beyond the retention: an idempotency row bears the time before its COMMIT, and lives from its end."""
 
 PRUNE_BATCH: Final = 256
-RESTORE: Final = "it has worked here: put it back from a copy that holds all of it"
-"""Advice if a database is gone."""
 _ROWS: Final = 32  # in a statement; there is a prepared one for every number of rows
 _STATEMENTS: Final = 400  # prepared ones that a connection keeps
 _CHECKPOINT_FRAMES: Final = 16_000  # a safety net: the writer makes checkpoints of its own
 
+# Those tables that the books of a provider have, too.
+DATA: Final = "data (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID"
+HISTORY: Final = (
+    "history (number INTEGER PRIMARY KEY, tx INTEGER NOT NULL, steps TEXT NOT NULL, compensation INTEGER NOT NULL,"
+    " changes TEXT NOT NULL, time REAL NOT NULL)"
+)
 _CREATE: Final = (
-    "CREATE TABLE data (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
+    f"CREATE TABLE {DATA}",
     "CREATE TABLE inbox (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL, written REAL NOT NULL)",
     "CREATE TABLE log (tx INTEGER, number INTEGER, record TEXT NOT NULL, PRIMARY KEY (tx, number)) WITHOUT ROWID",
     "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, tx INTEGER NOT NULL, message TEXT NOT NULL)",
@@ -41,10 +46,7 @@ _CREATE: Final = (
         "CREATE TABLE branches (tx INTEGER PRIMARY KEY, inbox TEXT, locks TEXT NOT NULL, changes TEXT NOT NULL,"
         " reads TEXT NOT NULL, record TEXT NOT NULL, steps TEXT NOT NULL, prepared REAL NOT NULL)"
     ),
-    (
-        "CREATE TABLE history (number INTEGER PRIMARY KEY, tx INTEGER NOT NULL, steps TEXT NOT NULL,"
-        " compensation INTEGER NOT NULL, changes TEXT NOT NULL, time REAL NOT NULL)"
-    ),
+    f"CREATE TABLE {HISTORY}",
     "CREATE TABLE meta (version INTEGER NOT NULL, run TEXT NOT NULL, service TEXT NOT NULL, boot TEXT NOT NULL, epoch REAL NOT NULL)",
 )
 
@@ -217,6 +219,19 @@ def failure(path: Path, error: BaseException) -> StoreFailed:
     text = _HELP.get(code & 0xFF) if isinstance(code, int) else None
     kind = StoreDamaged if isinstance(code, int) and code & 0xFF in _BROKEN else StoreFailed
     return kind(f"{path}: {text} ({said})" if text else f"{path}: the database cannot go on: {said}")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Errors of SQLite in here are told as those of this file.
+
+    Raises:
+        StoreFailed: There was one.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise failure(path, error) from error
 
 
 class Readers:
@@ -405,6 +420,35 @@ class Tables:
 def to_json(value: object) -> str:
     """Plain numbers, strings and their sequences and mappings, in one spelling."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def changes_of(text: str) -> dict[str, tuple[float, float]]:
+    """(old, new) by key, of what `to_json` has written."""
+    return {key: (old, new) for key, (old, new) in json.loads(text).items()}
+
+
+# --- what is read -------------------------------------------------------------------------------------------------------------
+
+
+def values_of(db: sqlite3.Connection, keys: Sequence[str], first: FirstValues) -> dict[str, float]:
+    """Committed values of these keys, all as of one moment; the first ones of those that nobody has written."""
+    values = {key: first(key) for key in keys}
+    marks = ",".join("?" * len(keys))
+    values.update(db.execute(f"SELECT key, value FROM data WHERE key IN ({marks})", keys).fetchall())  # noqa: S608
+    return values
+
+
+def all_values(db: sqlite3.Connection) -> dict[str, float]:
+    """Committed values of all keys that there are."""
+    return dict(db.execute("SELECT key, value FROM data ORDER BY key").fetchall())
+
+
+def all_changes(db: sqlite3.Connection) -> list[Change]:
+    """The history, in the order of its commits."""
+    return [
+        Change(number, tx, tuple(json.loads(steps)), bool(compensation), changes_of(changes), moment)
+        for number, tx, steps, compensation, changes, moment in db.execute("SELECT * FROM history ORDER BY number")
+    ]
 
 
 def branch_rows(db: sqlite3.Connection) -> Iterable[tuple[BranchRow, float]]:

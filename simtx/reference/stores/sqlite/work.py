@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,15 @@ from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import FirstValues, locked, play
 from simtx.reference.stores.base import Result, StoreFailed
 from simtx.reference.stores.sqlite.locks import Holder, RowLocks, inbox_lock
-from simtx.reference.stores.sqlite.tables import BranchRow, Readers, Writes, branch_rows, to_json
+from simtx.reference.stores.sqlite.tables import (
+    BranchRow,
+    Readers,
+    Writes,
+    branch_rows,
+    changes_of,
+    to_json,
+    values_of,
+)
 from simtx.reference.stores.sqlite.writer import Task, Writer
 
 _DONE: Final = dumps("done")
@@ -81,7 +89,7 @@ class LocalTransactions:
         branch = self._prepared[row.tx] = _Branch(row.tx)
         branch.inbox, branch.record, branch.prepared, branch.restored = row.inbox, row.record, since, True
         try:
-            branch.changes = {key: (old, new) for key, (old, new) in json.loads(row.changes).items()}
+            branch.changes = changes_of(row.changes)
             branch.reads = json.loads(row.reads)
             branch.steps = tuple(json.loads(row.steps))
             keys = json.loads(row.locks)
@@ -166,12 +174,10 @@ class LocalTransactions:
 
     def _values(self, keys: tuple[str, ...]) -> dict[str, float]:
         """Committed values of these keys, all as of one moment."""
-        values = {key: self._first(key) for key in keys}
-        if keys:
-            marks = ",".join("?" * len(keys))
-            with self._readers.one() as db:
-                values.update(db.execute(f"SELECT key, value FROM data WHERE key IN ({marks})", keys).fetchall())  # noqa: S608
-        return values
+        if not keys:
+            return {}
+        with self._readers.one() as db:
+            return values_of(db, keys, self._first)
 
     def _inbox(self, keys: Sequence[str]) -> dict[str, str]:
         """Values of those of these idempotency rows that are there."""
@@ -188,28 +194,20 @@ class LocalTransactions:
 
     def execute(self, tx: int, effect: Execute, work: float) -> Result:
         """As `Store.execute`."""
-        if tx in self._prepared:
-            return Result("failed")
-        branch = self._branch(tx)
-        try:
-            reads: dict[str, float] = {}
-            status = self._extend(branch, effect, reads, work)
-        except Exception:
-            self._forsake(branch)
-            raise
-        if status != "done":
-            self._forsake(branch)
-        else:
-            self._open[tx] = branch
-        return _told(branch, Result(status, reads=reads))
+        return self._joined(tx, lambda branch: self._extend(branch, effect, work))
 
     def prepare(self, tx: int, effect: Prepare, work: float) -> Result:
         """As `Store.prepare`; a transaction that has a prepared branch cannot have a second one: ``failed``."""
+        return self._joined(tx, lambda branch: self._prepare(branch, effect, work))
+
+    def _joined(self, tx: int, operate: Callable[[_Branch], Result]) -> Result:
+        """Play something in the open branch, or in a new one; nothing is left of a branch in which it was not done."""
         if tx in self._prepared:
             return Result("failed")
-        branch = self._branch(tx)
+        branch = self._open.get(tx) or _Branch(tx)
+        branch.waited, branch.wait_end = 0.0, ""
         try:
-            result = self._prepare(branch, effect, work)
+            result = operate(branch)
         except Exception:
             self._forsake(branch)
             raise
@@ -225,10 +223,9 @@ class LocalTransactions:
             known = self._inbox([branch.inbox])
             if known:
                 return Result("duplicate", loads(known[branch.inbox]))
-        reads: dict[str, float] = {}
-        status = self._extend(branch, effect, reads, work)
-        if status != "done":
-            return Result(status, reads=reads)
+        result = self._extend(branch, effect, work)
+        if result.status != "done":
+            return result
         branch.record = dumps(effect.record)
         row = BranchRow(
             branch.tx,
@@ -242,22 +239,18 @@ class LocalTransactions:
         self._writer.force(Task(Writes(branch.tx, branch=row), partial(self._promote, branch), forced=True))
         return Result("done", forced=True, reads=dict(branch.reads), steps=branch.steps)
 
-    def _branch(self, tx: int) -> _Branch:
-        """The open branch, or a new one, at the beginning of an operation."""
-        branch = self._open.get(tx) or _Branch(tx)
-        branch.waited, branch.wait_end = 0.0, ""
-        return branch
-
-    def _extend(self, branch: _Branch, effect: Execute | Prepare, reads: dict[str, float], work: float) -> Status:
-        """Play further operations of a branch."""
+    def _extend(self, branch: _Branch, effect: Execute | Prepare, work: float) -> Result:
+        """Play further operations of a branch, which is open then."""
         # A copy, since a refusal in the middle must not leave half of the operations.
         changes = dict(branch.changes)
+        reads: dict[str, float] = {}
         status = self._play(branch, effect.operations, changes, reads, work)
         if status == "done":
             branch.changes = changes
             branch.reads.update(reads)
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
-        return status
+            self._open[branch.tx] = branch
+        return Result(status, reads=reads)
 
     def _forsake(self, branch: _Branch) -> None:
         """Nothing is left of an open branch."""
