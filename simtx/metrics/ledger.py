@@ -58,6 +58,7 @@ class TransactionRecord:
         "missing",
         "open",
         "outcome",
+        "outside",
         "partial",
         "plan",
         "prepared",
@@ -92,6 +93,7 @@ class TransactionRecord:
         self.answered = self.decided = self.first_effect = self.last_effect = NAN
         self.messages = self.broker_messages = self.forced = self.lazy = self.retries = 0
         self.prepared = self.done = self.actors = 0
+        self.outside = 0  # requests that a provider outside has not worked off
         self.lock_wait = self.lock_hold = self.in_doubt = 0.0
         self.partial = self.refused = self.stuck = False
         self.watch = 0
@@ -397,7 +399,8 @@ class TransactionLedger:
         for record in self.active.values():
             if record.arrival >= limit:
                 break  # and so did all that follow, as nothing happens to a transaction before it arrives
-            if record.decision and not record.actors and record.last_activity < limit and settled(record):
+            through = record.decision and not record.actors and record.last_activity < limit and settled(record)
+            if through and not record.outside:
                 finished.append(record)
         for record in finished:
             self._close(record, "")

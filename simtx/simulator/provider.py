@@ -254,6 +254,8 @@ class Provider:
                 self._known[key] = Known(_PENDING, None, env.now)
             request = Work(work.actor, effect)
             self.under_way[tx] += 1
+            if work.actor.record is not None:
+                work.actor.record.outside += 1  # what comes of it still counts
             env.call_in(latency / 2, self._perform, (request, work if in_time else None, latency / 2, env.now))
         if not in_time:
             env.call_in(spec.timeout, self._silence, work)
@@ -292,6 +294,8 @@ class Provider:
         self.under_way[request.tx] -= 1
         if not self.under_way[request.tx]:
             del self.under_way[request.tx]
+        if request.actor.record is not None:
+            request.actor.record.outside -= 1
         effect, store = request.effect, self._store
         assert type(effect) is Transact  # noqa: S101 - `begin` has seen to it
         key = effect.key

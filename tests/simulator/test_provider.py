@@ -148,6 +148,20 @@ def test_the_fast_engine_plays_it_alike(strategy: str, fault: dict[str, Any]) ->
         assert fast.summary.provider_requests > 20
 
 
+def test_what_a_provider_does_long_after_its_transaction_is_over_still_counts() -> None:
+    """It charges 80 s after the saga has given up, when all else of the transaction is long closed: each charge is one too many, in either engine and in the log."""
+    played = scenario(150, attempts=1, latency=160.0).replace(**{"workload.rate": "1/s"})
+    run = simtx.simulate(played, "saga", trace="full")
+    assert run.summary.duplicate_effects == run.summary.provider_requests == 150
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
+    try:
+        fast = simtx.simulate(played, "saga", engine="fast")
+    except ScenarioError:
+        pytest.skip("no compiled engine")
+    assert fast.digest == run.digest
+    assert fast.summary.equals(run.summary)
+
+
 def test_a_slow_provider_is_slow_through_its_service() -> None:
     """The fault that makes the service slow."""
     faults = [{"kind": "slow", "node": "s1", "at": 0.5, "duration": 20, "factor": 3}]

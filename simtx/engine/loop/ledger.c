@@ -118,6 +118,15 @@ static void lighten(Engine *E, double now) {
   }
 }
 
+/* Whether a provider outside has not worked off all that it was asked for: what comes of it still counts. */
+static int is_outside(Engine *E, int64_t tx) {
+  for (int i = 0; i < E->head.nodes; i++) {
+    Place *place = E->node[i].provider.exists ? find_place(E, tx, i) : NULL;
+    if (place && place->asked) return 1;
+  }
+  return 0;
+}
+
 static void sweep(Engine *E, double now) {
   Head *H = &E->head;
   H->next_sweep = now + H->grace / 4;
@@ -126,7 +135,7 @@ static void sweep(Engine *E, double now) {
   for (int64_t tx = H->first_open; tx < H->asked; tx++) {
     if (E->tx[tx].closed) continue;
     if (E->tx[tx].arrival >= limit) break;
-    if (is_through(E, tx, limit)) close_record(E, tx, 0, 1);
+    if (is_through(E, tx, limit) && !is_outside(E, tx)) close_record(E, tx, 0, 1);
   }
 }
 

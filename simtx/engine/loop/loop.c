@@ -35,8 +35,8 @@
 #include "common_mode.c"
 
 #include "stations.c"
-#include "ledger.c"
 #include "places.c"
+#include "ledger.c"
 
 #include "pauses.c"
 #include "host.c"
