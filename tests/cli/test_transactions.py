@@ -64,6 +64,31 @@ def folder(played: Path, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.parametrize(
+    ("kind", "extra", "more"),
+    [
+        ("retry", (), {}),
+        ("skip", (), {}),
+        ("resolve", ("--outcome", "abort", "--heuristic"), {"outcome": "abort", "heuristic": True}),
+    ],
+)
+def test_every_option_of_an_act_reaches_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch, kind: str, extra: tuple[str, ...], more: dict[str, Any]
+) -> None:
+    """Each has a value that is not its default, and nothing else comes along."""
+    found: list[Any] = []
+
+    def intervene(*arguments: Any, **options: Any) -> None:
+        found.extend((arguments, options))
+        raise simtx.ScenarioError("seen")
+
+    monkeypatch.setattr("simtx.reference.operate.intervene", intervene)
+    given = {"reason": "why", "operator": "ann", "node": "s1", "store": "lite", "broker": "nats"}
+    words = [word for name, value in given.items() for word in (f"--{name}", value)]
+    command("transactions", kind, "RUN", 7, *words, "--trust", "--patience", 5, *extra)
+    assert found == [(Path("RUN"), 7, kind), {**given, "trust": True, "patience": 5.0, **more}]
+
+
 def test_a_branch_in_doubt_is_listed_asked_for_and_settled(command: Command, folder: Path) -> None:
     listed = command("transactions", "list", folder)
     assert (listed.code, listed.err) == (0, "")

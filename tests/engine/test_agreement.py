@@ -313,6 +313,22 @@ def test_functions_that_write_other_numbers_are_not_called(monkeypatch: pytest.M
     assert module._inner_loop(np.add) is None
 
 
+def test_numpy_that_keeps_its_functions_elsewhere_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without their names in the library, without an exponential function of doubles, or where a ufunc does not begin as NumPy says, Python is asked."""
+    from simtx.engine import generators as module
+
+    with monkeypatch.context() as changed:
+        changed.setattr(module._generator, "__file__", load_library()._name)  # a library without them
+        assert module._found() is None
+    with monkeypatch.context() as changed:
+        changed.setattr(module, "_inner_loop", lambda _: None)
+        assert module._found() is None
+    with monkeypatch.context() as changed:
+        changed.setattr(module._UFunc, "from_address", lambda _: module._UFunc(1, 1, 2, 0))  # no types
+        assert module._inner_loop(np.exp) is None
+    assert module._inner_loop(np.exp) is not None
+
+
 # --- which engine --------------------------------------------------------------------------------------------------------------
 
 
