@@ -247,7 +247,7 @@ class ConsumerGroup:
             return
         if not self._topic.up:
             self._env.call_in(self._spec.session, self._expire, silent)
-        elif len(self._members) > 1:
+        elif name in self._members and len(self._members) > 1:  # else it had not joined again before it stood still
             self._members.remove(name)
             self._rebalance(instance, "silent")
 
@@ -264,6 +264,9 @@ class ConsumerGroup:
     def _join(self, instance: _Instance) -> None:
         """A heartbeat is answered: it is no member any more. It drops all that it has, and joins again."""
         if instance.name in self._members:
+            return
+        if instance.paused:
+            instance.held.append(lambda: self._join(instance))
             return
         if not self._topic.up:
             self._env.call_in(AGAIN, self._join, instance)

@@ -199,6 +199,26 @@ def test_zombies_of_a_consumer_group_do_what_the_checker_says() -> None:
     assert found["epoch"]["lag_max_ms"] > 200 > found["epoch"]["lag_p50_ms"]
 
 
+def test_who_stands_still_sends_no_heartbeat() -> None:
+    """An instance that stands still again before its first heartbeat does not join meanwhile, and is taken for dead once; also where the broker was away."""
+    outage = [{"kind": "broker-outage", "every": "400ms", "duration": "300ms"}]
+    often = {"instances": 3, "pause_every": {"distribution": "exponential", "average": "60ms"}, "pause": "350ms"}
+    for number in range(4):
+        group = {**GROUP, **often, "session": f"{150 + 50 * number}ms"}
+        run = simtx.simulate(shop({}, groups={"g": group}, faults=outage), "outbox")
+        record = run.data.groups["g"]
+        away: set[str] = set()
+        for one in record.rebalances:
+            if one.why == "silent":
+                assert one.instance not in away
+                away.add(one.instance)
+            else:
+                away.remove(one.instance)
+                still = [begin for name, begin, end in record.pauses if name == one.instance and begin < one.begin < end]
+                assert not still
+        assert group_figures(run, "g")["again"] == group_figures(run, "g")["skipped"] == 0
+
+
 def test_a_group_that_is_never_paused_is_a_queue_for_each_instance() -> None:
     """No rebalance, and a lag of the way and the work: 20 ms on the way, 5 ms of work, hardly any queue."""
     run = grouped({"calm": {"pause_every": None, "lag": "20ms", "service_time": "5ms", "instances": 4}})
