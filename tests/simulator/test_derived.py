@@ -214,7 +214,9 @@ def test_who_stands_still_sends_no_heartbeat() -> None:
                 away.add(one.instance)
             else:
                 away.remove(one.instance)
-                still = [begin for name, begin, end in record.pauses if name == one.instance and begin < one.begin < end]
+                still = [
+                    begin for name, begin, end in record.pauses if name == one.instance and begin < one.begin < end
+                ]
                 assert not still
         assert group_figures(run, "g")["again"] == group_figures(run, "g")["skipped"] == 0
 
