@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 import simtx
-from simtx.protocols import Operation, Transact
+from simtx.protocols import Operation, Saga, Transact
 from simtx.protocols.derived import Copy, CopyRule
 from simtx.reference.node.updates import Updates
 from simtx.reference.processes.derived import DerivedStore
@@ -116,14 +116,14 @@ def test_what_a_real_run_does_not_play_is_said() -> None:
         "aggregates": {"a": {"key": "a", "commands": 1}},
     }
     scenario = shop({"stock": {}}, **beside)
-    said = left_out(scenario, {}, resumed=False)
+    said = left_out(scenario, Saga(), {}, resumed=False)
     assert [line.partition(":")[0] for line in said] == [
         "derived stores are executed on SQLite alone",
         "consumer groups are simulated and not executed",
         "aggregates are simulated and not executed",
     ]
-    assert len(left_out(scenario, scenario.derived, resumed=False)) == 2
-    assert left_out(scenario, {}, resumed=True) == []
+    assert len(left_out(scenario, Saga(), scenario.derived, resumed=False)) == 2
+    assert left_out(scenario, Saga(), {}, resumed=True) == []
 
 
 # --- the figures ----------------------------------------------------------------------------------------------------------------
