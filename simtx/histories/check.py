@@ -20,7 +20,7 @@ from simtx.histories.parsing import History, read_file, read_history
 from simtx.histories.proof import settle
 from simtx.histories.report import HistoryReport
 from simtx.histories.runs import RunHistory, Transactions, from_trace
-from simtx.histories.sentences import steps_of, told
+from simtx.histories.sentences import Sentences
 from simtx.histories.sight import Sight
 
 if TYPE_CHECKING:
@@ -95,12 +95,8 @@ def _check(history: object, level: Level, assume: Mapping[str, Any] | Iterable[s
     if isinstance(history, RunHistory) and not granted.version_order:
         granted = replace(granted, version_order=history.version_order)
     seen, registers, graph, reported = _seen(parsed, granted, level)
-    with_implied = replace(
-        granted,
-        wfr_keys=granted.wfr_keys or "wfr_keys" in level.implies,
-        sequential_keys=granted.sequential_keys or "sequential_keys" in level.implies,
-        linearizable_keys=granted.linearizable_keys or "linearizable_keys" in level.implies,
-    )
+    implied: dict[str, Any] = dict.fromkeys(level.implies, True)
+    with_implied = replace(granted, **implied)
     open_ = not level.by_sight and not all(order.is_total() for order in registers.values())
     if with_implied != granted and not reported and open_:
         seen, registers, graph, reported = _seen(parsed, with_implied, level)
@@ -129,12 +125,13 @@ def _seen(
     seen = Observations(parsed, resolve_info=level.base != "read-uncommitted", known_committed=granted.commit_order)
     registers = register_orders(seen, granted)
     sight = Sight(seen, level) if level.by_sight else None
+    sentences = Sentences(seen, registers, sight)
     for name, links in sight.missed.items() if sight else ():
-        seen.findings.add(name, *told(links, seen, registers, sight))
+        seen.findings.add(name, *sentences.of(links))
     graph = build_graph(seen, registers, level, sight.edges.values() if sight else ())
     already = {finding.name for finding in seen.findings.reported(level.forbidden)}
     for name, cycle in find_cycles(graph, level, already):
-        seen.findings.add(name, *steps_of(graph, cycle, seen, registers, sight=sight))
+        seen.findings.add(name, *sentences.of_cycle(graph, cycle))
     return seen, registers, graph, seen.findings.reported(level.forbidden)
 
 

@@ -88,23 +88,20 @@ def circles(graph: Graph, *, session: bool) -> Iterator[tuple[str, list[int]]]:
 
 
 def _find(graph: Graph, inside: Mask, name: str, layers: Sequence[int]) -> list[int] | None:
-    if name == "G0":
-        return _through(graph, inside & np.isin(graph.kind, (WW, VIA, *layers)), WW)
-    if name == "G1c":
-        return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *layers)), WR)
-    if name == FRACTURED:
-        demands = (SEEN, *([SEEN_IN_SESSION] if layers else []))
-        return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *demands, *layers)), *demands)
-    if name == CAUSALITY:
-        demands = (SEEN, SEEN_CAUSALLY)
-        return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *demands, PROCESS)), *demands)
+    # Of each name: the kinds of edge that are admitted, and those of which there has to be one.
+    kinds: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+        "G0": ((WW,), (WW,)),
+        "G1c": ((WW, WR), (WR,)),
+        FRACTURED: ((WW, WR), (SEEN, SEEN_IN_SESSION) if layers else (SEEN,)),
+        CAUSALITY: ((WW, WR, PROCESS), (SEEN, SEEN_CAUSALLY)),
+    }
+    admitted, required = kinds.get(name, ((WW, WR), (RW,)))
+    mask = inside & np.isin(graph.kind, (VIA, *admitted, *required, *layers))
     if name == "G-single-item":
-        return _single(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)))
+        return _single(graph, mask)
     if name in ("G-nonadjacent-item", PREFIX):
-        return _apart(
-            graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)), (RW, WW) if name == PREFIX else (RW,)
-        )
-    return _through(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)), RW)
+        return _apart(graph, mask, (RW, WW) if name == PREFIX else (RW,))
+    return _through(graph, mask, *required)
 
 
 def components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]:
@@ -112,6 +109,22 @@ def components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]:
     matrix = coo_array((np.ones(len(source), dtype=np.int8), (source, target)), shape=(nodes, nodes))
     _, labels = connected_components(matrix.tocsr(), directed=True, connection="strong")
     return np.asarray(labels, dtype=np.int32)
+
+
+def in_order(nodes: int, edges: Iterable[tuple[int, int]]) -> tuple[list[list[int]], list[int]]:
+    """Where each node leads to; and all nodes, each behind those that lead to it, but for those on a cycle and behind one."""
+    following: list[list[int]] = [[] for _ in range(nodes)]
+    waits = [0] * nodes
+    for a, b in edges:
+        following[a].append(b)
+        waits[b] += 1
+    order = [node for node, count in enumerate(waits) if count == 0]
+    for node in order:  # grows while it is read
+        for other in following[node]:
+            waits[other] -= 1
+            if waits[other] == 0:
+                order.append(other)
+    return following, order
 
 
 def _inside_components(nodes: int, source: Ints, target: Ints, mask: Mask) -> Mask:
@@ -234,18 +247,8 @@ def _single(graph: Graph, mask: Mask) -> list[int] | None:
 def _connected(graph: Graph, mask: Mask, candidates: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
     """The candidate edges whose target reaches their source over masked edges."""
     labels = components(graph.nodes, graph.source[mask], graph.target[mask])
-    following: dict[int, set[int]] = {}
-    arrivals: dict[int, int] = {}
-    for a, b in zip(labels[graph.source[mask]].tolist(), labels[graph.target[mask]].tolist(), strict=True):
-        if a != b and b not in following.setdefault(a, set()):
-            following[a].add(b)
-            arrivals[b] = arrivals.get(b, 0) + 1
-    order = [component for component in following if component not in arrivals]
-    for component in order:  # grows while it is read
-        for other in following.get(component, ()):
-            arrivals[other] -= 1
-            if arrivals[other] == 0:
-                order.append(other)
+    ends = zip(labels[graph.source[mask]].tolist(), labels[graph.target[mask]].tolist(), strict=True)
+    following, order = in_order(int(labels.max()) + 1, {(a, b) for a, b in ends if a != b})
     pairs = [(int(labels[target]), int(labels[source])) for source, target, _ in candidates]
     starts = sorted({start for start, _ in pairs})
     for first in range(0, len(starts), _SWEEP):
@@ -254,7 +257,7 @@ def _connected(graph: Graph, mask: Mask, candidates: Sequence[tuple[int, int, in
         for component in order:
             here = reached.get(component, 0)
             if here:
-                for other in following.get(component, ()):
+                for other in following[component]:
                     reached[other] = reached.get(other, 0) | here
         for candidate, (start, goal) in zip(candidates, pairs, strict=True):
             if start in bits and reached.get(goal, 0) & bits[start]:

@@ -1,8 +1,8 @@
 """The picture of a finding: networkx places it, matplotlib draws it."""
 
 import io
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
@@ -27,37 +27,31 @@ _SHOWN_STEPS = 12
 _FULL_BOXES = 6
 
 
-class Report(Protocol):
-    """Parts of a report that are drawn (`simtx.histories.report.HistoryReport`)."""
+def draw(
+    finding: Finding | None,
+    operations: Mapping[str, Sequence[Op]],
+    ax: "Axes | None",
+    *,
+    consistency: str,
+    valid: bool | None,
+) -> "Axes":
+    """Draw one finding on the axes (on new ones if None), and return them.
 
-    @property
-    def valid(self) -> bool | None:
-        """Whether the history keeps its level; None: unknown."""
-
-    @property
-    def consistency(self) -> str:
-        """The level."""
-
-    @property
-    def operations(self) -> Mapping[str, Sequence[Op]]:
-        """Operations by transaction."""
-
-    def finding(self) -> Finding | None:
-        """The finding that is drawn."""
-
-
-def draw(report: "Report", finding: Finding | None, ax: "Axes | None") -> "Axes":
-    """Draw one finding on the axes (on new ones if None), and return them."""
+    Args:
+        finding: The finding; None: there is none.
+        operations: Operations by transaction.
+        ax: The axes.
+        consistency: The level.
+        valid: Whether the history keeps it; None: unknown.
+    """
     if ax is None:
         from matplotlib import pyplot as plt
 
         _, ax = plt.subplots(figsize=(7, 5))
     ax.set_axis_off()
     if finding is None:
-        verdict = (
-            "no forbidden anomaly found" if report.valid else "unknown: no forbidden anomaly found, but no proof either"
-        )
-        ax.set_title(report.consistency)
+        verdict = "no forbidden anomaly found" if valid else "unknown: no forbidden anomaly found, but no proof either"
+        ax.set_title(consistency)
         ax.text(0.5, 0.5, verdict, ha="center", va="center", transform=ax.transAxes)
         return ax
     steps_shown = _shortened(finding.steps)
@@ -101,7 +95,7 @@ def draw(report: "Report", finding: Finding | None, ax: "Axes | None") -> "Axes"
             clip_on=False,
         )
     keys = {step.key for step in finding.steps}
-    boxes = {name: name if crowded else f"{name}\n{_operations(report, name, keys)}" for name in graph}
+    boxes = {name: name if crowded else f"{name}\n{_operations(operations.get(name, ()), keys)}" for name in graph}
     nx.draw_networkx_labels(
         graph,
         positions,
@@ -113,7 +107,7 @@ def draw(report: "Report", finding: Finding | None, ax: "Axes | None") -> "Axes"
     )
     for text in ax.texts:
         text.set_parse_math(False)  # a dollar sign in a key or a value is one
-    ax.set_title(f"{finding.name} against {report.consistency}")
+    ax.set_title(f"{finding.name} against {consistency}")
     ax.margins(0.1 if crowded else 0.3)
     if len(graph) <= 2:
         ax.set_xlim(-1.0, 1.0)
@@ -133,9 +127,9 @@ def _edge_label(step: Step) -> str:
     return step.kind if step.key is None else f"{step.kind} {step.key}"
 
 
-def _operations(report: "Report", name: str, keys: set[Hashable | None]) -> str:
+def _operations(made: Sequence[Op], keys: set[Hashable | None]) -> str:
     """The operations of a transaction on the keys of the picture, shortened."""
-    ops = [op for op in report.operations.get(name, ()) if op[1] in keys] or list(report.operations.get(name, ()))
+    ops = [op for op in made if op[1] in keys] or made
     lines = [_operation(op) for op in ops[:_SHOWN_OPS]]
     return "\n".join([*lines, "…"] if len(ops) > _SHOWN_OPS else lines)
 
@@ -149,12 +143,12 @@ def _operation(op: Op) -> str:
     return f"read {key} = {'?' if value is UNKNOWN else ('nothing' if value is None else show(value))}"
 
 
-def svg(report: "Report") -> str:
-    """The picture as SVG text, drawn without pyplot and its global state."""
+def svg(plot: "Callable[[Axes], object]") -> str:
+    """The picture that a function draws as SVG text, made without pyplot and its global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5))
-    draw(report, report.finding(), figure.add_subplot())
+    plot(figure.add_subplot())
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()

@@ -126,18 +126,9 @@ class _Builder:
                 self.add(hub, writer, VIA, key)
 
     def build(self) -> Graph:
-        def ints(values: "array[int]") -> Ints:
-            return np.array(values, dtype=np.int64)
-
-        return Graph(
-            self.nodes,
-            self.transactions,
-            ints(self.source),
-            ints(self.target),
-            ints(self.kind),
-            ints(self.key),
-            self.keys,
-        )
+        columns = (self.source, self.target, self.kind, self.key)
+        source, target, kind, key = (np.array(column, dtype=np.int64) for column in columns)
+        return Graph(self.nodes, self.transactions, source, target, kind, key, self.keys)
 
 
 def build_graph(

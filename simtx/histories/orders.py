@@ -8,7 +8,7 @@ values of each key in the order in which its store committed them). That the ini
 
 import itertools
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,22 +53,19 @@ def read_assumptions(assume: Mapping[str, Any] | Iterable[str], history: History
     if isinstance(assume, str) or not isinstance(assume, Iterable):
         raise ScenarioError(f"expected a mapping such as {{'wfr_keys': True}}, got {assume!r}", "assume")
     given = assume.items() if isinstance(assume, Mapping) else [(name, True) for name in assume]
+    orders: dict[str, Callable[[object, History], object]]
+    orders = {"commit_order": _commit_order, "version_order": _version_order}
     granted: dict[str, Any] = {}
-    values: dict[str, Any] = {}
     for name, value in given:
         if name not in GRANTS:
             raise ScenarioError(f"{name!r} is no assumption; allowed are {', '.join(GRANTS)}", "assume")
-        granted[name] = value
-        if name not in ("commit_order", "version_order"):
+        if name not in orders:
             if not isinstance(value, bool):
                 raise ScenarioError(f"expected true or false, got {value!r}", f"assume, field {name!r}")
-            values[name] = value
-    order = granted.get("commit_order")
-    if order is not None:
-        values["commit_order"] = _commit_order(order, history)
-    if granted.get("version_order") is not None:
-        values["version_order"] = _version_order(granted["version_order"], history)
-    return Assumptions(**values)
+            granted[name] = value
+        elif value is not None:
+            granted[name] = orders[name](value, history)
+    return Assumptions(**granted)
 
 
 def _commit_order(order: object, history: History) -> tuple[int, ...]:
@@ -268,8 +265,7 @@ def register_orders(seen: Observations, assume: Assumptions) -> dict[Hashable, R
                 touch.reads[value] = None
     if assume.wfr_keys:
         for key, order in orders.items():
-            edges = [(t.read, t.write, t.transaction, t.transaction) for t in order.touches if t.updated]
-            _extend(history, key, order, "wfr_keys", edges, seen.findings)
+            _extend(history, key, order, "wfr_keys", _own(order), seen.findings)
     if assume.sequential_keys:
         position: dict[int, tuple[Hashable, int]] = {}
         for process, members in sessions(history, seen.committed, "'sequential_keys'").items():

@@ -27,6 +27,7 @@ import heapq
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,7 +39,7 @@ from simtx.histories.levels import NO_ORDER, PREFIX, Level
 from simtx.histories.observations import Observations
 from simtx.histories.orders import RegisterOrder
 from simtx.histories.parsing import OK
-from simtx.histories.sentences import Pair, steps_of, told
+from simtx.histories.sentences import Pair, Sentences
 from simtx.histories.sight import Sight, extended
 from simtx.histories.solver import PAIRS, OrderSolver
 from simtx.histories.solver import available as solver_available
@@ -112,48 +113,37 @@ def settle(seen: Observations, registers: Mapping[Hashable, RegisterOrder], grap
     solved = _Solved(search)
     if solved.at_once:
         return Verdict()
-    try:
-        refuted = solved.refuted() if solved.large else search.solve()
-    except _SpentError:
-        if not solved.large:
-            try:
-                refuted = solved.refuted()
-            except _SpentError:
-                pass
-            else:
-                return _as_verdict(refuted, seen, level)
-        what = (
-            f"The order of the writes to {_some(writers)}"
-            if writers
-            else f"The order of the last appends to {_some(unread)}"
-        )
-        text = f"{what} is not known. Orders tried until the budget was used up: {search.tried}; each shows a forbidden anomaly.{solved.said}"
-        grant = " Grant an assumption that holds (sequential_keys, linearizable_keys, commit_order, version_order)."
-        return Verdict((text + (grant if writers else ""),))
-    return _as_verdict(refuted, seen, level)
-
-
-def _as_verdict(refuted: _Refuted | None, seen: Observations, level: Level) -> Verdict:
-    if refuted is None:
-        return Verdict()
-    return Verdict((), Finding(NO_ORDER, tuple(_told(refuted.cases, seen)), against=(level.name,)))
+    for answer in (solved.refuted,) if solved.large else (search.solve, solved.refuted):
+        with suppress(_SpentError):
+            refuted = answer()
+            if refuted is None:
+                return Verdict()
+            return Verdict((), Finding(NO_ORDER, tuple(_told(refuted.cases, seen)), against=(level.name,)))
+    what = (
+        f"The order of the writes to {_some(writers)}"
+        if writers
+        else f"The order of the last appends to {_some(unread)}"
+    )
+    text = f"{what} is not known. Orders tried until the budget was used up: {search.tried}; each shows a forbidden anomaly.{solved.said}"
+    grant = " Grant an assumption that holds (sequential_keys, linearizable_keys, commit_order, version_order)."
+    return Verdict((text + (grant if writers else ""),))
 
 
 def _demanded(
     seen: Observations, registers: Mapping[Hashable, RegisterOrder], graph: Graph, level: Level, sight: Sight
 ) -> tuple[Finding | None, Mapping[Hashable, RegisterOrder], Graph]:
     """What the demands of what was seen lead to: a finding, or else the orders and the graph with them."""
+    sentences = Sentences(seen, registers, sight)
     for name, links in sight.missed.items():
-        return Finding(name, tuple(told(links, seen, registers, sight)), against=(level.name,)), registers, graph
+        return Finding(name, sentences.of(links), against=(level.name,)), registers, graph
     with_demands = build_graph(seen, registers, level, sight.edges.values())
     for name, cycle in circles(with_demands, session=level.session):
-        steps = steps_of(with_demands, cycle, seen, registers, sight=sight)
-        return Finding(name, tuple(steps), against=(level.name,)), registers, graph
+        return Finding(name, sentences.of_cycle(with_demands, cycle), against=(level.name,)), registers, graph
     registers = extended(registers, sight.edges.values())
     graph = build_graph(seen, registers, level)
     for name, cycle in find_cycles(graph, level, ()):
-        steps = steps_of(graph, cycle, seen, registers, sight=sight)
-        return Finding(name, tuple(steps), against=(level.name,)), registers, graph
+        steps = Sentences(seen, registers, sight).of_cycle(graph, cycle)
+        return Finding(name, steps, against=(level.name,)), registers, graph
     return None, registers, graph
 
 
@@ -208,6 +198,11 @@ _Edge = tuple[int, int, int, Pair]
 
 #: A forbidden cycle: its name, its edges, the graph, and which pairs the edges come from.
 _Cycle = tuple[str, list[int], Graph, dict[int, Pair]]
+
+
+def _columns(edges: Sequence[_Edge]) -> Ints:
+    """Sources, targets and kinds, a row each."""
+    return np.array([edge[:3] for edge in edges], dtype=np.int64).reshape(-1, 3).T
 
 
 class _Search:
@@ -341,12 +336,8 @@ class _Search:
         """A forbidden cycle of the known edges and of some more: its name, its edges, the graph, and which pairs the edges come from."""
         base = self.graph
         self._left -= base.nodes + len(base.kind) + len(more)
-        source, target, kind, key = (
-            np.array([edge[0] for edge in more], dtype=np.int64),
-            np.array([edge[1] for edge in more], dtype=np.int64),
-            np.array([edge[2] for edge in more], dtype=np.int64),
-            np.array([self._number[edge[3][0]] for edge in more], dtype=np.int64),
-        )
+        source, target, kind = _columns(more)
+        key = np.array([self._number[pair[0]] for *_, pair in more], dtype=np.int64)
         graph = replace(
             base,
             source=np.concatenate([base.source, source]),
@@ -390,8 +381,8 @@ class _Search:
             (int(graph.source[edge]), int(graph.target[edge]), int(graph.kind[edge])): pair
             for edge, pair in owners.items()
         }
-        steps = steps_of(graph, cycle, self.seen, self.registers, ends, self.sight)
-        return _Refuted(frozenset(needs), (_Case(needs, name, tuple(steps)),))
+        steps = Sentences(self.seen, self.registers, self.sight).of_cycle(graph, cycle, ends)
+        return _Refuted(frozenset(needs), (_Case(needs, name, steps),))
 
 
 class _Solved:
@@ -481,11 +472,12 @@ class _Schedule:
         source, target = self._events(graph.source[counted], graph.target[counted], graph.kind[counted])
         self.following: defaultdict[int, list[int]] = defaultdict(list)
         self.arrivals = [0] * (graph.nodes + self.shift)
-        for a, b in zip(source.tolist(), target.tolist(), strict=True):
-            self._add(a, b, self.following, self.arrivals)
+        edges = list(zip(source.tolist(), target.tolist(), strict=True))
         if self.shift:
-            for node in range(graph.nodes):
-                self._add(node, node + self.shift, self.following, self.arrivals)
+            edges += [(node, node + self.shift) for node in range(graph.nodes)]
+        for a, b in edges:
+            self.following[a].append(b)
+            self.arrivals[b] += 1
         self.writes: defaultdict[int, list[Hashable]] = defaultdict(list)
         for key, members in groups.items():
             for member in members:
@@ -495,11 +487,6 @@ class _Schedule:
             for reader in found:
                 self.reads[reader].append(version)
         self.readers = {version: len(found) for version, found in readers.items()}
-
-    @staticmethod
-    def _add(a: int, b: int, following: defaultdict[int, list[int]], arrivals: list[int]) -> None:
-        following[a].append(b)
-        arrivals[b] += 1
 
     def _events(self, source: Ints, target: Ints, kind: Ints) -> tuple[Ints, Ints]:
         """Between which places an edge stands: commit before snapshot, but snapshot before commit for an anti-dependency.
@@ -519,11 +506,7 @@ class _Schedule:
         run = _Run(self)
         if decided:
             chosen = [edge for edge in decided if self.waits or edge[2] != RW]
-            source, target = self._events(
-                np.array([edge[0] for edge in chosen], dtype=np.int64),
-                np.array([edge[1] for edge in chosen], dtype=np.int64),
-                np.array([edge[2] for edge in chosen], dtype=np.int64),
-            )
+            source, target = self._events(*_columns(chosen))
             for a, b in zip(source.tolist(), target.tolist(), strict=True):
                 run.later[a].append(b)
                 run.arrivals[b] += 1

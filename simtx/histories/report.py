@@ -92,7 +92,7 @@ class HistoryReport:
         """
         from simtx.histories.drawing import draw
 
-        return draw(self, self.finding(anomaly), ax)
+        return draw(self.finding(anomaly), self.operations, ax, consistency=self.consistency, valid=self.valid)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, for JSON."""
@@ -136,7 +136,7 @@ class HistoryReport:
         if self.findings:
             from simtx.histories.drawing import svg
 
-            rows.append(svg(self))
+            rows.append(svg(self.plot))
         return f"<div>{''.join(rows)}</div>"
 
 

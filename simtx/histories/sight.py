@@ -20,6 +20,7 @@ from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from simtx.histories.cycles import in_order
 from simtx.histories.graph import PROCESS, RW, SEEN, SEEN_CAUSALLY, SEEN_IN_SESSION, WR, Forced, Link
 from simtx.histories.levels import CAUSALITY, FRACTURED, Level
 from simtx.histories.observations import Observations
@@ -245,7 +246,10 @@ class _Before:
                 lengths[key][int(min(length, *own, length))].append(reader)
         for key, readers in lengths.items():
             self._list(key, readers)
-        self.order = self._in_order()
+        steps = ((other, node) for node, nodes in enumerate(self.preceding) for other in nodes)
+        _, order = in_order(len(self.preceding), steps)
+        # Where reads and sessions run in a circle, which is a `G1c`, there is none.
+        self.order = order if len(order) == len(self.preceding) else []
 
     def _list(self, key: Hashable, readers: Mapping[int, Sequence[int]]) -> None:
         """A node for each length of a list: what was appended up to there."""
@@ -262,21 +266,6 @@ class _Before:
                 if length:
                     self.preceding[reader].append(node)
             begin = length
-
-    def _in_order(self) -> list[int]:
-        """All nodes, each behind those that precede it; none if that is impossible, which is a `G1c` by reads and sessions."""
-        following: list[list[int]] = [[] for _ in self.preceding]
-        waits = [len(nodes) for nodes in self.preceding]
-        for node, nodes in enumerate(self.preceding):
-            for other in nodes:
-                following[other].append(node)
-        order = [node for node, count in enumerate(waits) if count == 0]
-        for node in order:  # grows while it is read
-            for other in following[node]:
-                waits[other] -= 1
-                if waits[other] == 0:
-                    order.append(other)
-        return order if len(order) == len(self.preceding) else []
 
     def demands(self) -> Iterator[tuple[int, int, int, Hashable]]:
         """(reader, writer, other, key): the writer comes before the other one, whose version the reader has read; `_NOBODY`: it cannot."""

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from simtx.histories.cycles import components
+from simtx.histories.cycles import components, in_order
 from simtx.histories.graph import RW, VIA, WW, Graph
 from simtx.histories.sentences import Pair
 
@@ -177,17 +177,8 @@ class OrderSolver:
     def _reach(self) -> list[int] | None:
         """For each node the nodes that it leads to, as the bits of a number; None if there is a cycle."""
         count = self._nodes * (2 if self._apart else 1)
-        following: list[list[int]] = [[] for _ in range(count)]
-        arrivals = [0] * count
-        for a, b in [*self._base, *(edge for pair in self.facts for edge in self._of(pair))]:
-            following[a].append(b)
-            arrivals[b] += 1
-        order = [node for node, number in enumerate(arrivals) if not number]
-        for node in order:  # grows while it is read
-            for other in following[node]:
-                arrivals[other] -= 1
-                if not arrivals[other]:
-                    order.append(other)
+        edges = [*self._base, *(edge for pair in self.facts for edge in self._of(pair))]
+        following, order = in_order(count, edges)
         if len(order) < count:
             return None
         reach = [1 << node for node in range(count)]
