@@ -25,42 +25,68 @@ class EntryError(SimtxError, ValueError):
 _STATUSES: Final = get_args(c.Status)
 
 
+class Detail:
+    """What an entry has to say beside its other fields; if it is but one thing, it is written as it is.
+
+    Attributes:
+        form: How it is written, in words.
+    """
+
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    form: ClassVar[str]
+
+    def text(self) -> str:
+        """The detail as it is written."""
+        return self._write()
+
+    @classmethod
+    def read(cls, event: LogEntry) -> Self:
+        """Read the detail of an entry.
+
+        Raises:
+            EntryError: It has another form.
+        """
+        try:
+            return cls._parse(event.detail)
+        except (ValueError, KeyError):
+            where = f"a '{event.kind}' entry of {event.node or 'the run'}"
+            raise EntryError(f"the detail of {where} has to be {cls.form}, not {event.detail!r:.200}") from None
+
+    def _write(self) -> str:
+        (name,) = self.__slots__
+        return str(getattr(self, name))
+
+    @classmethod
+    def _parse(cls, text: str) -> Self:
+        """The opposite of `_write`; a `ValueError` or a `KeyError` says that the text has another form."""
+        return cls(**dict.fromkeys(cls.__slots__, text))
+
+
 @dataclass(slots=True)
-class Text:
+class Text(Detail):
     """Free text for people: the reason of an answer, why a message was refused; mostly empty."""
 
     said: str = ""
     form: ClassVar[str] = "text"
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return self.said
-
-    @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        return cls(event.detail)
-
 
 @dataclass(slots=True)
-class Durability:
+class Durability(Detail):
     """Of a log record: whether what comes after it waits until it is durable."""
 
     forced: bool
     form: ClassVar[str] = "'forced' or 'lazy'"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return "forced" if self.forced else "lazy"
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        return cls(event.detail != "lazy")
+    def _parse(cls, text: str) -> Self:
+        return cls(text != "lazy")
 
 
 @dataclass(slots=True)
-class Worked:
+class Worked(Detail):
     """Of a local transaction or a preparation that has ended.
 
     Attributes:
@@ -79,20 +105,18 @@ class Worked:
         """``action`` or ``compensation``."""
         return "compensation" if self.compensation else "action"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return f"{self.phase} {self.status}{' forced' if self.forced else ''}"
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        words = event.detail.split()
+    def _parse(cls, text: str) -> Self:
+        words = text.split()
         status = next((word for word in words if word in _STATUSES), "done")
         return cls("compensation" in words, status, "forced" in words)
 
 
 @dataclass(slots=True)
-class BranchEnded:
+class BranchEnded(Detail):
     """Of a prepared branch that was committed or rolled back.
 
     Attributes:
@@ -109,23 +133,17 @@ class BranchEnded:
         """``forced`` or ``lazy``."""
         return "forced" if self.forced else "lazy"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return self.durability if self.in_doubt is None else f"{self.durability} in-doubt={self.in_doubt!r}"
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: The seconds are no number.
-        """
-        durability, _, seconds = event.detail.partition(" in-doubt=")
-        return cls(durability == "forced", _number(event, seconds) if seconds else None)
+    def _parse(cls, text: str) -> Self:
+        durability, _, seconds = text.partition(" in-doubt=")
+        return cls(durability == "forced", float(seconds) if seconds else None)
 
 
 @dataclass(slots=True)
-class Applied:
+class Applied(Detail):
     """Reads and changes of one local transaction; its form is described in `simtx.event_log.log`.
 
     Attributes:
@@ -141,8 +159,7 @@ class Applied:
     history: int = -1
     form: ClassVar[str] = '{"steps": [..], "values": {key: [old, new]}, "reads": [[key, value, version], ..]}'
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         detail: dict[str, Any] = {"steps": list(self.steps), "values": self.values}
         if self.reads is not None:
             detail["reads"] = list(self.reads)
@@ -151,37 +168,24 @@ class Applied:
         return json.dumps(detail)
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It has another form.
-        """
-        detail = _object(event, cls.form)
-        try:
-            return cls(detail["steps"], detail["values"], detail.get("reads"), detail.get("history", -1))
-        except KeyError:
-            raise _wrong(event, cls.form) from None
+    def _parse(cls, text: str) -> Self:
+        detail = _object(text)
+        return cls(detail["steps"], detail["values"], detail.get("reads"), detail.get("history", -1))
 
 
-class _Members:
+class _Members(Detail):
     """A detail that is written as a JSON object of its fields."""
 
     __slots__: ClassVar[tuple[str, ...]] = ()
-    form: ClassVar[str]
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return _compact({name: getattr(self, name) for name in self.__slots__})
+    def _write(self) -> str:
+        members = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(members, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It has another form.
-        """
-        return cls(**_members(event, cls.__slots__, cls.form))
+    def _parse(cls, text: str) -> Self:
+        detail = _object(text)
+        return cls(**{name: detail[name] for name in cls.__slots__})
 
 
 @dataclass(slots=True)
@@ -229,28 +233,19 @@ def effects_with_outbox(event: LogEntry) -> Sequence[Any]:
 
 
 @dataclass(slots=True)
-class Seconds:
+class Seconds(Detail):
     """A duration; zero may be left out."""
 
     seconds: float = 0.0
     form: ClassVar[str] = "seconds"
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return repr(self.seconds)
-
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It is no number.
-        """
-        return cls(_number(event, event.detail) if event.detail else 0.0)
+    def _parse(cls, text: str) -> Self:
+        return cls(float(text) if text else 0.0)
 
 
 @dataclass(slots=True)
-class Arrived:
+class Arrived(Detail):
     """The plan of a transaction, as its effects are measured against it: for each step, the service and [key, kind, amount] of each operation."""
 
     steps: Sequence[Sequence[Any]]
@@ -265,121 +260,81 @@ class Arrived:
         """For each step, its service and its operations; guards and compensations are not in the log."""
         return [(service, tuple(c.Operation(*one) for one in listed)) for service, listed in self.steps]
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return json.dumps(self.steps)
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It is no JSON.
-        """
-        try:
-            return cls(json.loads(event.detail))
-        except ValueError:
-            raise _wrong(event, cls.form) from None
+    def _parse(cls, text: str) -> Self:
+        return cls(json.loads(text))
 
 
 @dataclass(slots=True)
-class Number:
+class Number(Detail):
     """A count or a position: of a fault in the scenario, of an attempt, of events; -1 if there is none."""
 
     number: int = -1
     form: ClassVar[str] = "a whole number"
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return str(self.number)
-
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It is no whole number.
-        """
-        try:
-            return cls(int(event.detail or -1))
-        except ValueError:
-            raise _wrong(event, cls.form) from None
+    def _parse(cls, text: str) -> Self:
+        return cls(int(text or -1))
 
 
 @dataclass(slots=True)
-class Process:
+class Process(Detail):
     """Which process of a node it was; empty in a simulated run, where a node is one process with its relay."""
 
     name: str = ""
     form: ClassVar[str] = "name of the process"
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return self.name
-
     def beside(self, node: str) -> bool:
         """Whether it was another process than the node's own, such as its relay."""
         return self.name not in ("", node)
 
-    @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        return cls(event.detail)
-
 
 @dataclass(slots=True)
-class Levels:
+class Levels(Detail):
     """Lengths of queues that have changed, by name."""
 
     levels: Mapping[str, float]
     form: ClassVar[str] = "{name: length}"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return json.dumps(self.levels)
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It is no object.
-        """
-        return cls(_object(event, cls.form))
+    def _parse(cls, text: str) -> Self:
+        return cls(_object(text))
 
 
 @dataclass(slots=True)
-class Stuck:
+class Stuck(Detail):
     """Of an alert: whether its transaction waits for an operator."""
 
     stuck: bool
     form: ClassVar[str] = "'stuck' or nothing"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return "stuck" if self.stuck else ""
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        return cls(event.detail == "stuck")
+    def _parse(cls, text: str) -> Self:
+        return cls(text == "stuck")
 
 
 @dataclass(slots=True)
-class Staleness:
+class Staleness(Detail):
     """Of a read of a replica: whether it gave an old value."""
 
     stale: bool
     form: ClassVar[str] = "'stale' or 'fresh'"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return "stale" if self.stale else "fresh"
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        return cls(event.detail == "stale")
+    def _parse(cls, text: str) -> Self:
+        return cls(text == "stale")
 
 
 DEAD_LETTER: Final = "dead letter"
@@ -391,7 +346,7 @@ POISON: Final = "poison"
 
 
 @dataclass(slots=True)
-class Dropped:
+class Dropped(Detail):
     """Of a message that was lost: why, if it is known."""
 
     why: str = ""
@@ -402,18 +357,9 @@ class Dropped:
         """Whether it has reached a node that was down."""
         return self.why == "down"
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return self.why
-
-    @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry."""
-        return cls(event.detail)
-
 
 @dataclass(slots=True)
-class Vote:
+class Vote(Detail):
     """Of a request to the vote store, or of its answer: the vote that is to be written, or that is there now; the voter is the entry's name.
 
     Attributes:
@@ -425,41 +371,17 @@ class Vote:
     written: bool = False
     form: ClassVar[str] = "'yes' or 'no', of an answer perhaps with 'written' behind it"
 
-    def text(self) -> str:
-        """The detail as it is written."""
+    def _write(self) -> str:
         return f"{self.vote} written" if self.written else self.vote
 
     @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It does not have the form.
-        """
-        vote, _, rest = event.detail.partition(" ")
+    def _parse(cls, text: str) -> Self:
+        vote, _, rest = text.partition(" ")
         if vote not in ("yes", "no") or rest not in ("", "written"):
-            raise _wrong(event, cls.form)
+            raise ValueError(text)
         return cls(vote, rest == "written")
 
 
-Detail: TypeAlias = (
-    Text
-    | Durability
-    | Worked
-    | BranchEnded
-    | Applied
-    | Handled
-    | Recovered
-    | Seconds
-    | Arrived
-    | Number
-    | Process
-    | Levels
-    | Stuck
-    | Staleness
-    | Dropped
-    | Vote
-)
 EntryKind: TypeAlias = Literal[
     "request", "receive", "deliver", "timer", "handle", "recover",
     "send", "reject", "publish", "acknowledge", "answer", "decided", "suspect", "alert", "forget", "logonce", "append", "lost",
@@ -553,39 +475,11 @@ def keys_text(keys: Iterable[str]) -> str:
     return ",".join(keys)
 
 
-def _compact(members: Mapping[str, Any]) -> str:
-    return json.dumps(members, separators=(",", ":"), ensure_ascii=False)
-
-
-def _number(event: LogEntry, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise _wrong(event, Seconds.form) from None
-
-
-def _object(event: LogEntry, form: str) -> dict[str, Any]:
-    try:
-        detail = json.loads(event.detail)
-    except ValueError:
-        raise _wrong(event, form) from None
+def _object(text: str) -> dict[str, Any]:
+    detail = json.loads(text)
     if not isinstance(detail, dict):
-        raise _wrong(event, form)
+        raise ValueError(text)
     return detail
-
-
-def _members(event: LogEntry, names: Sequence[str], form: str) -> dict[str, Any]:
-    detail = _object(event, form)
-    try:
-        return {name: detail[name] for name in names}
-    except KeyError:
-        raise _wrong(event, form) from None
-
-
-def _wrong(event: LogEntry, form: str) -> EntryError:
-    return EntryError(
-        f"the detail of a '{event.kind}' entry of {event.node or 'the run'} has to be {form}, not {event.detail!r:.200}"
-    )
 
 
 class AtOnce(NamedTuple):

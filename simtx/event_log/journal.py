@@ -87,7 +87,7 @@ class Journal:
             who = CLIENT if event.kind == "begin" else "operator"
             actor.cause = log("request", self.node, tx, actor=who, peer=who, name=event.kind)
         elif isinstance(event, c.Timer) and tx != DAEMON:
-            actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
+            actor.cause = self._by(actor, "timer", event.kind)
         elif not isinstance(event, c.Timer | c.Done):  # what an operation came to is in the entry of the operation
             assert_never(event)
 
@@ -104,56 +104,48 @@ class Journal:
             CodecError: The event or an effect holds an object of a class that was not registered.
         """
         detail = Handled(actor.machine.role, state, encode(event), _encoded(effects))
-        self._whole("handle", actor, event.kind, detail.text())
+        self._by(actor, "handle", event.kind, detail.text())
 
     def recovered(self, actor: RunningMachine, records: Sequence[c.Record], effects: Sequence[c.Effect]) -> None:
         """A machine was rebuilt from its records; what it then does has this entry as its cause. To be called before the effects run."""
         detail = Recovered(actor.machine.role, _encoded(records), _encoded(effects))
-        actor.cause = self._whole("recover", actor, "recover", detail.text())
+        actor.cause = self._by(actor, "recover", "recover", detail.text())
 
-    def _whole(self, kind: str, actor: RunningMachine, name: str, text: str) -> int:
+    def _by(self, actor: RunningMachine, kind: str, name: str = "", detail: str = "", *, peer: str = "") -> int:
+        """An entry of what a machine does, or has done to it."""
+        role = actor.machine.role
         return self.recorder.log(
-            kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=name, detail=text
+            kind, self.node, actor.tx, actor.cause, actor=role, peer=peer, name=name, detail=detail
         )
 
     def effect(self, actor: RunningMachine, effect: c.Effect) -> None:
         """An effect that happens at once."""
-        log, tx, role, cause = self.recorder.log, actor.tx, actor.machine.role, actor.cause
         if isinstance(effect, c.Message):
-            number = log("send", self.node, tx, cause, actor=role, peer=effect.to, name=effect.kind)
-            self.recorder.sent(effect, number)
+            self.recorder.sent(effect, self._by(actor, "send", effect.kind, peer=effect.to))
         elif isinstance(effect, c.Publish):
-            message = effect.message
-            number = log("publish", self.node, message.tx, cause, actor=role, peer=BROKER, name=message.kind)
+            message, role = effect.message, actor.machine.role
+            log = self.recorder.log  # a relay publishes in the name of the transaction that the message is about
+            number = log("publish", self.node, message.tx, actor.cause, actor=role, peer=BROKER, name=message.kind)
             self.recorder.sent(message, number)
         else:
             entry = at_once(effect)
             if entry is not None:
-                kind, peer, name, detail = entry
-                log(kind, self.node, tx, cause, actor=role, peer=peer, name=name, detail=detail)
+                self._by(actor, entry.kind, entry.name, entry.detail, peer=entry.peer)
 
     def appended(self, actor: RunningMachine, effect: c.Append) -> None:
         """A log record is durable (forced), or written for later (lazy)."""
-        detail = Durability(effect.forced).text()
-        role = actor.machine.role
-        self.recorder.log(
-            "append", self.node, actor.tx, actor.cause, actor=role, name=str(effect.record[0]), detail=detail
-        )
+        self._by(actor, "append", str(effect.record[0]), Durability(effect.forced).text())
 
     def worked(
         self, actor: RunningMachine, effect: c.Transact | c.Execute | c.Prepare, status: str, *, forced: bool
     ) -> None:
         """A local transaction has ended, or a branch is prepared."""
-        kind = type(effect).__name__.lower()
-        detail = Worked(isinstance(effect, c.Transact) and effect.compensation, status, forced).text()
-        self.recorder.log(
-            kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
-        )
+        detail = Worked(isinstance(effect, c.Transact) and effect.compensation, status, forced)
+        self._by(actor, type(effect).__name__.lower(), effect.tag, detail.text())
 
     def second_phase(self, actor: RunningMachine, kind: str, in_doubt: float, *, forced: bool) -> None:
         """A prepared branch was committed or rolled back, after so many seconds of doubt."""
-        detail = BranchEnded(forced, in_doubt).text()
-        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
+        self._by(actor, kind, kind, BranchEnded(forced, in_doubt).text())
 
     def applied(
         self,
@@ -182,19 +174,15 @@ class Journal:
         """
         phase = "refused" if refused else "compensation" if compensation else "action"
         seen = list(reads.items()) if isinstance(reads, Mapping) else list(reads)
-        detail = Applied(steps, changes, seen, history).text()
-        kind = "apply" if changes else "query"
-        role = actor.machine.role
-        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=detail)
+        self._by(actor, "apply" if changes else "query", phase, Applied(steps, changes, seen, history).text())
 
     def called(self, actor: RunningMachine, what: str) -> None:
         """A request to a provider outside: ``intent`` and ``adopt`` (forced before it, and when it is known how an earlier one has ended), ``done``, ``refused``, ``unknown`` (no answer came), ``limited`` (429) or ``query``."""
-        role = actor.machine.role
-        self.recorder.log("call", self.node, actor.tx, actor.cause, actor=role, peer="provider", name=what)
+        self._by(actor, "call", what, peer="provider")
 
     def expired(self, actor: RunningMachine, tag: str) -> None:
         """A step is not begun, since the client's deadline is over."""
-        self.recorder.log("expire", self.node, actor.tx, actor.cause, actor=actor.machine.role, name=tag)
+        self._by(actor, "expire", tag)
 
     def serving(self, tx: int, kind: str, demand: float = 0.0) -> None:
         """A worker starts to work on a local transaction (``serve``, with its service time if it is known), or is done (``free``)."""
@@ -230,8 +218,7 @@ class Journal:
 
     def held_back(self, actor: RunningMachine, message: c.Message) -> None:
         """A circuit breaker did not let a message go."""
-        role = actor.machine.role
-        self.recorder.log("reject", self.node, actor.tx, actor.cause, actor=role, peer=message.to, name=message.kind)
+        self._by(actor, "reject", message.kind, peer=message.to)
 
     def dropped(self, message: c.Message) -> None:
         """A message arrived at a node that is down."""
@@ -268,10 +255,9 @@ class Journal:
         """Effects that a crash swallowed."""
         for effect in effects:
             told = swallowed(effect)
-            if told is None:
-                continue
-            name, peer = told
-            self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
+            if told is not None:
+                name, peer = told
+                self._by(actor, "lost", name, peer=peer)
 
 
 def _encoded(values: Iterable[object]) -> list[object]:
