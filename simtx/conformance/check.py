@@ -25,7 +25,7 @@ from simtx.arguments import checked, instance, listed
 from simtx.conformance.contents import Contents
 from simtx.conformance.durable import Disk
 from simtx.conformance.players import ReplayedMachine, spawn
-from simtx.conformance.programs import EFFECTS, WORK, Work, told
+from simtx.conformance.programs import EFFECTS, WORK, Clock, Work, told
 from simtx.conformance.traffic import Traffic
 from simtx.conformance.votes import Votes
 from simtx.errors import ScenarioError
@@ -172,9 +172,12 @@ class _Check:
         self._end()
         return self.result
 
-    def _found(self, entry: LogEntry, problem: str) -> None:
-        whose = f"transaction {entry.tx}" if entry.tx >= 0 else entry.actor or "no transaction"
-        self.result.problems.append(f"entry {entry.id}, {entry.node or 'run'}, {whose}: {problem}")
+    def _found(self, entry: LogEntry, *problems: str | None) -> None:
+        """Note problems with an entry; None is none."""
+        for problem in problems:
+            if problem is not None:
+                whose = f"transaction {entry.tx}" if entry.tx >= 0 else entry.actor or "no transaction"
+                self.result.problems.append(f"entry {entry.id}, {entry.node or 'run'}, {whose}: {problem}")
 
     # --- what machines do ---------------------------------------------------------------------------------------------------------
 
@@ -197,8 +200,7 @@ class _Check:
         self.contents.arrived(entry)
 
     def _applied(self, entry: LogEntry) -> None:
-        for problem in self.contents.applied(entry):
-            self._found(entry, problem)
+        self._found(entry, *self.contents.applied(entry))
 
     def _handle(self, entry: LogEntry) -> None:
         read = self._read(entry, "role", "event", "state", "effects")
@@ -220,9 +222,7 @@ class _Check:
         self._justify(player, entry, event)
         if entry.cause != player.cause:
             self._found(entry, f"it names entry {entry.cause} as the cause of '{event.kind}', which is {player.cause}")
-        problem = player.replay(event, state, effects, self.strategy)
-        if problem is not None:
-            self._found(entry, problem)
+        self._found(entry, player.replay(event, state, effects, self.strategy))
         player.play(effects, entry.time)
 
     def _player_for(self, entry: LogEntry, event: c.Event) -> ReplayedMachine | None:
@@ -279,16 +279,14 @@ class _Check:
             self.due[node][1].discard(tx)
         if (node, tx) in self.players:
             self._found(entry, "a machine recovers, but is in play already")
-        for problem in self.disks[node].recovered(tx, records):
-            self._found(entry, f"it recovers from other records than it has written: {problem}")
+        problems = self.disks[node].recovered(tx, records)
+        self._found(entry, *(f"it recovers from other records than it has written: {one}" for one in problems))
         player = self._spawned(entry)
         if player is None:
             return
         self.players[node, tx] = player
         player.cause = entry.id
-        problem_of_replay = player.recover(records, effects)
-        if problem_of_replay is not None:
-            self._found(entry, problem_of_replay)
+        self._found(entry, player.recover(records, effects))
         player.play(effects, entry.time)
 
     # --- what leads to it -----------------------------------------------------------------------------------------------------------
@@ -297,10 +295,9 @@ class _Check:
         key = (entry.node, entry.tx)
         player = self.players.get(key)
         if player is None:
-            player = self.players[key] = ReplayedMachine(
-                entry, None, self.disks[entry.node], exact_clocks=self.exact_clocks
-            )
-            player.dead = True
+            clock = Clock(exact=self.exact_clocks)
+            player = ReplayedMachine(*key, entry.actor, None, self.disks[entry.node], clock, dead=True)
+            self.players[key] = player
         if player.arrival is not None:
             self._found(player.arrival, f"{told(player.arrival)} came in, but no machine has handled it")
         effect = None if player.dead else player.advance()
@@ -336,8 +333,7 @@ class _Check:
         elif isinstance(asked, c.ReadOutbox):
             if event.status not in ("done", "failed"):
                 self._found(entry, f"the result of {described(asked)} is '{event.status}', which it cannot be")
-            for problem in player.disk.read(event.value or ()):
-                self._found(entry, problem)
+            self._found(entry, *player.disk.read(event.value or ()))
         elif event.status == "duplicate":
             found = player.disk.duplicate(asked, player.execution, event.value)
             if found is not None:
@@ -348,9 +344,7 @@ class _Check:
     def _confirmation(self, player: ReplayedMachine, entry: LogEntry, event: c.Done) -> None:
         """The result of a publication, or the answer of the vote store."""
         if event.kind in player.requests:
-            problem = self.votes.answered(player, event)
-            if problem is not None:
-                self._found(entry, problem)
+            self._found(entry, self.votes.answered(player, event))
             return
         waiting = player.publications.get(event.kind)
         if not waiting:
@@ -358,10 +352,7 @@ class _Check:
             return
         if event.status not in ("done", "failed") or event.value is not None:
             self._found(entry, f"the result of a publication is '{event.status}' with {event.value!r}")
-        message = waiting.pop(0)
-        problem = self.traffic.result(player.node, message, event.status)
-        if problem is not None:
-            self._found(entry, problem)
+        self._found(entry, self.traffic.result(player.node, waiting.pop(0), event.status))
 
     def _justify(self, player: ReplayedMachine, entry: LogEntry, event: c.Event) -> None:
         """Whether this event could come about."""
@@ -379,9 +370,7 @@ class _Check:
                 player.cause = arrival.id
         if isinstance(event, c.Timer):
             if entry.tx != DAEMON or event.kind not in _OF_HOST:
-                early = player.clock.fire(event.kind, entry.time)
-                if early is not None:
-                    self._found(entry, early)
+                self._found(entry, player.clock.fire(event.kind, entry.time))
             return
         traffic = self.traffic
         if isinstance(event, c.Message):
@@ -400,9 +389,7 @@ class _Check:
             self._found(where, problem)
 
     def _logged(self, entry: LogEntry) -> None:
-        problem = self.votes.told(entry)
-        if problem is not None:
-            self._found(entry, problem)
+        self._found(entry, self.votes.told(entry))
 
     def _reply(self, entry: LogEntry) -> None:
         if (entry.tx, entry.name) not in self.traffic.answers:

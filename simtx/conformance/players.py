@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from simtx.conformance.durable import Disk
 from simtx.conformance.programs import SILENT, WORK, Clock, Program, Work
@@ -12,6 +13,7 @@ from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import described
 
 
+@dataclass(slots=True, eq=False)
 class ReplayedMachine:
     """One machine of the log, beside its pure twin.
 
@@ -19,11 +21,11 @@ class ReplayedMachine:
         node: Where.
         tx: Its transaction, or -1 for a daemon.
         role: Its role.
-        disk: What its node's disk holds.
         machine: The twin; None once the two have parted, so that one difference is found once.
+        disk: What its node's disk holds.
+        clock: Its timers.
         program: The effects of its last handler, as the log says.
         time: When the last of them was done that left an entry, in seconds.
-        clock: Its timers.
         expected: The store operation whose result it has to handle next, and how that ended (None: the log does not say).
         begun: Whether a local transaction is under way.
         execution: Number of its last local transaction on the node's disk.
@@ -34,42 +36,22 @@ class ReplayedMachine:
         dead: Whether it was forgotten.
     """
 
-    __slots__ = (
-        "arrival",
-        "begun",
-        "cause",
-        "clock",
-        "dead",
-        "disk",
-        "execution",
-        "expected",
-        "machine",
-        "node",
-        "program",
-        "publications",
-        "requests",
-        "role",
-        "time",
-        "tx",
-    )
-
-    def __init__(self, entry: LogEntry, machine: c.Machine | None, disk: Disk, *, exact_clocks: bool) -> None:
-        self.node = entry.node
-        self.tx = entry.tx
-        self.role = entry.actor
-        self.machine = machine
-        self.disk = disk
-        self.program = Program()
-        self.time = 0.0
-        self.clock = Clock(exact=exact_clocks)
-        self.expected: tuple[Work | c.ReadOutbox, str | None] | None = None
-        self.begun = False
-        self.execution = -1
-        self.publications: dict[str, list[c.Message]] = {}
-        self.requests: dict[str, list[str]] = {}
-        self.arrival: LogEntry | None = None
-        self.cause: int | None = None
-        self.dead = False
+    node: str
+    tx: int
+    role: str
+    machine: c.Machine | None
+    disk: Disk
+    clock: Clock
+    program: Program = field(default_factory=Program)
+    time: float = 0.0
+    expected: tuple[Work | c.ReadOutbox, str | None] | None = None
+    begun: bool = False
+    execution: int = -1
+    requests: dict[str, list[str]] = field(default_factory=dict)
+    publications: dict[str, list[c.Message]] = field(default_factory=dict)
+    arrival: LogEntry | None = None
+    cause: int | None = None
+    dead: bool = False
 
     # --- the twin -----------------------------------------------------------------------------------------------------------------
 
@@ -190,7 +172,7 @@ def spawn(strategy: c.Strategy, disk: Disk, entry: LogEntry, *, exact_clocks: bo
         machine = strategy.machine(node, tx)
     if machine is None or machine.role != role:
         return None
-    return ReplayedMachine(entry, machine, disk, exact_clocks=exact_clocks)
+    return ReplayedMachine(node, tx, role, machine, disk, Clock(exact=exact_clocks))
 
 
 def _react(machine: c.Machine, event: c.Event, state: str, logged: Sequence[c.Effect]) -> str | None:
