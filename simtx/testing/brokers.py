@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from inspect import getdoc
 from typing import Any, Final, Protocol
 
 from simtx.protocols import Delivery, Message
-from simtx.testing.laws import Law, expect, judge, same, select
+from simtx.testing.laws import Law, expect, judge, law_in, same, select
 
 __all__ = ["BROKER_LAWS", "BrokerUnderTest", "ClientUnderTest", "MakeBroker", "broker_laws", "check_broker"]
 
@@ -169,6 +168,14 @@ def message(tx: int, body: Any = None, to: str = "stock") -> Message:
 
 
 _LAWS: list[Law] = []
+_PLAIN: Final[Mapping[str, Any]] = {
+    "redelivery": _NEVER,
+    "deduplication_window": 0.0,
+    "deduplication_after_restart": "stored",
+    "retention": None,
+    "ordered": True,
+}
+"""What a law has to say only if it wants it otherwise."""
 
 
 def _law(*levels: str, **options: Any) -> Callable[[_Body], _Body]:
@@ -176,17 +183,7 @@ def _law(*levels: str, **options: Any) -> Callable[[_Body], _Body]:
 
     def register(body: _Body) -> _Body:
         for level in levels:
-            given = {
-                "ack": level,
-                "redelivery": _NEVER,
-                "deduplication_window": 0.0,
-                "deduplication_after_restart": "stored",
-                "retention": None,
-                "ordered": True,
-                **options,
-            }
-            name = f"{body.__name__}-{level}".replace("_", "-")
-            _LAWS.append(Law(name, " ".join((getdoc(body) or "").split()), body, given))
+            law_in(_LAWS, {"ack": level, **_PLAIN, **options}, suffix=f"-{level}")(body)
         return body
 
     return register
@@ -422,8 +419,8 @@ async def without_a_window_every_repetition_is_a_message(stage: Stage) -> None:
     await stage.until(lambda: len(consumer.ids) >= 2, "both come")
 
 
-async def _repeated_over_a_crash(stage: Stage) -> tuple[int, int]:
-    """How many times a message was stored that was consumed before a crash, and one that was not; each was published before and after it."""
+async def _repeated_over_a_crash(stage: Stage, *expected: int) -> None:
+    """So many times a message is stored that was consumed before a crash, and one that was not; each is published before and after it."""
     taken = await stage.consumer("stock")
     waiting = await stage.consumer("payment", answers=False)
     await stage.publish(1, "taken")
@@ -441,31 +438,26 @@ async def _repeated_over_a_crash(stage: Stage) -> tuple[int, int]:
     def stored(consumer: Consumer, body: str) -> int:
         return len({delivery.id for delivery in consumer.got if delivery.message.body == body})
 
-    return stored(taken, "taken"), stored(waiting, "waiting")
+    found = (stored(taken, "taken"), stored(waiting, "waiting"))
+    same(found, expected, "how often it was stored: consumed before the crash, not consumed")
 
 
 @_law(*_DURABLE, deduplication_window=30.0, redelivery=_SOON)
 async def after_a_crash_the_ids_of_what_is_stored_are_known(stage: Stage) -> None:
     """`stored`: what is still in the broker is not stored twice; of what was consumed the id is forgotten, inside the window, too."""
-    same(
-        await _repeated_over_a_crash(stage), (2, 1), "how often it was stored: consumed before the crash, not consumed"
-    )
+    await _repeated_over_a_crash(stage, 2, 1)
 
 
 @_law(*_DURABLE, deduplication_window=30.0, redelivery=_SOON, deduplication_after_restart="all")
 async def after_a_crash_all_ids_are_known(stage: Stage) -> None:
     """`all`: a repetition within the window is recognised, also after the message was acknowledged."""
-    same(
-        await _repeated_over_a_crash(stage), (1, 1), "how often it was stored: consumed before the crash, not consumed"
-    )
+    await _repeated_over_a_crash(stage, 1, 1)
 
 
 @_law(*_DURABLE, deduplication_window=30.0, redelivery=_SOON, deduplication_after_restart="none")
 async def after_a_crash_no_id_is_known(stage: Stage) -> None:
     """`none`: whatever a producer repeats after a crash is stored again."""
-    same(
-        await _repeated_over_a_crash(stage), (2, 2), "how often it was stored: consumed before the crash, not consumed"
-    )
+    await _repeated_over_a_crash(stage, 2, 2)
 
 
 BROKER_LAWS: Final = tuple(_LAWS)

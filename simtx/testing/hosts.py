@@ -7,7 +7,6 @@ figures. Each law is one short run of a built-in strategy, with a fault at a sta
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from inspect import getdoc
 from typing import Any, Final
 
 from simtx.conformance.check import check_log
@@ -15,7 +14,7 @@ from simtx.event_log.log import LogEntry
 from simtx.metrics.run import Run
 from simtx.protocols import STRATEGIES, Outbox, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario, from_dict
-from simtx.testing.laws import Law, expect, judge, same, select
+from simtx.testing.laws import Law, expect, judge, law_in, same, select
 
 __all__ = ["HOST_LAWS", "Play", "check_host"]
 
@@ -26,14 +25,8 @@ _VICTIM: Final = 3  # the transaction that a fault is aimed at
 _TRANSACTIONS: Final = 12
 _AWAY: Final = "400ms"  # how long a node that crashed stays away
 
-_Body = Callable[[Play], None]
 _LAWS: list[Law] = []
-
-
-def _law(body: _Body) -> _Body:
-    """Make a law of a check; the name of the function is that of the law."""
-    _LAWS.append(Law(body.__name__.replace("_", "-"), " ".join((getdoc(body) or "").split()), body))
-    return body
+_law = law_in(_LAWS)
 
 
 def check_host(play: Play, *, only: Collection[str] | str | None = None) -> None:
@@ -50,9 +43,9 @@ def check_host(play: Play, *, only: Collection[str] | str | None = None) -> None
     judge(select(HOST_LAWS, only), lambda law: law.check(play))
 
 
-def scenario(*faults: dict[str, Any], refusal: float = 0.0) -> Scenario:
-    """Twelve transactions of three steps, a twentieth of a second apart, with these faults."""
-    services = ("s0", "s1", "s2")
+def scenario(*faults: dict[str, Any], steps: int = 3, refusal: float = 0.0) -> Scenario:
+    """Twelve transactions of so many steps, a twentieth of a second apart, with these faults."""
+    services = [f"s{number}" for number in range(steps)]
     service = {"workers": 4, "service_time": "2ms", "store": {"log": {"forced_write": "1ms"}}}
     return from_dict(
         {

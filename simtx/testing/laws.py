@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from inspect import getdoc
+from typing import Any, TypeVar
 
 from simtx.errors import ScenarioError
 
 __all__ = ["Law", "LawBroken", "select"]
+
+B = TypeVar("B", bound=Callable[..., Any])
 
 
 class LawBroken(AssertionError):
@@ -34,6 +37,23 @@ class Law:
 
     def __str__(self) -> str:
         return self.name
+
+
+def law_in(laws: list[Law], options: Mapping[str, Any] | None = None, *, suffix: str = "") -> Callable[[B], B]:
+    """Make a law of a check, one more in this list; it is called as the function is, and says what the docstring does.
+
+    Args:
+        laws: The list.
+        options: See `Law`.
+        suffix: What to put behind the name.
+    """
+
+    def entered(body: B) -> B:
+        name = f"{body.__name__}{suffix}".replace("_", "-")
+        laws.append(Law(name, " ".join((getdoc(body) or "").split()), body, options or {}))
+        return body
+
+    return entered
 
 
 def select(laws: Iterable[Law], only: Collection[str] | str | None) -> list[Law]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from inspect import getdoc
 from typing import Any, Final, Protocol
 
 from simtx.protocols import Branch, Message, Operation, OutboxRow, Prepare, Transact
-from simtx.testing.laws import Law, expect, judge, same, select
+from simtx.testing.laws import Law, expect, judge, law_in, same, select
 
 __all__ = ["OUTBOX_LAWS", "MakeStore", "OutboxUnderTest", "Threaded", "Underway", "check_outbox"]
 
@@ -69,24 +68,33 @@ class Threaded:
 
     def begin(self, tx: int, effect: Transact) -> Underway:
         """Number the rows here and now, and do the rest in a thread."""
-        return _Job(self._store, tx, effect, self._store.reserve(effect))
+        rows = self._store.reserve(effect)
+        return Job(lambda: self._store.transact(tx, effect, rows))
 
 
-class _Job(threading.Thread):
-    def __init__(self, store: Any, tx: int, effect: Transact, rows: Sequence[int]) -> None:
+class Job(threading.Thread):
+    """A local transaction under way in a thread.
+
+    Args:
+        call: Runs it; what it raises is raised by `result`.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
-        self._call: Callable[[], Any] = lambda: store.transact(tx, effect, rows)
+        self._call = call
         self._result: Any = None
         self._error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
+        """Run it; `start` has this called."""
         try:
             self._result = self._call()
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             self._error = error
 
     def result(self) -> Any:
+        """Wait for its end; what has come out of it."""
         self.join(2 * PATIENCE)
         expect(not self.is_alive(), "a local transaction has not ended")
         if self._error is not None:
@@ -144,15 +152,8 @@ _Body = Callable[[OutboxUnderTest], None]
 _LAWS: list[Law] = []
 
 
-def _law(**options: Any) -> Callable[[_Body], _Body]:
-    def entered(body: _Body) -> _Body:
-        text = getdoc(body) or ""
-        _LAWS.append(
-            Law(body.__name__.replace("_", "-"), " ".join(text.split()), body, {"lock_timeout": PATIENCE, **options})
-        )
-        return body
-
-    return entered
+def _law(*, lock_timeout: float = PATIENCE) -> Callable[[_Body], _Body]:
+    return law_in(_LAWS, {"lock_timeout": lock_timeout})
 
 
 # --- the laws -------------------------------------------------------------------------------------------------------------------

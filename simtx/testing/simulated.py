@@ -186,17 +186,11 @@ class SimulatedStore:
         """Let time pass."""
         self.world.env.run(until=self.world.env.now + seconds)
 
-    def transact(self, tx: int, effect: c.Transact) -> Outcome:
-        """Run one local transaction."""
+    def transact(self, tx: int, effect: c.Transact | c.Execute | c.Prepare) -> Outcome:
+        """Run one local transaction, operations in the open one, or the preparation of a branch."""
         return self.begin(tx, effect).result()
 
-    def execute(self, tx: int, effect: c.Execute) -> Outcome:
-        """Run operations in the open local transaction."""
-        return self.begin(tx, effect).result()
-
-    def prepare(self, tx: int, effect: c.Prepare) -> Outcome:
-        """Prepare the branch."""
-        return self.begin(tx, effect).result()
+    execute = prepare = transact
 
     def _play(self, tx: int, *effects: c.Effect) -> None:
         """Play effects to their end."""
@@ -300,6 +294,7 @@ class SimulatedBroker:
         given = {**options, **({} if retention is None else {"retention": retention})}
         self._world, self._hands = _world(_NODES, {"log": {"forced_write": 0.0}}, given)
         self._hands.hear = self._hear
+        self._broker = self._world.broker_or_refuse()
         self._consumers: dict[str, Callable[[c.Delivery, int | None, bool], None]] = {}
         self._seen: set[int] = set()
         self.confirmed: dict[str, c.Status] = {}
@@ -320,15 +315,15 @@ class SimulatedBroker:
 
     def kill(self) -> None:
         """The broker crashes."""
-        self._broker().crash()
+        self._broker.crash()
 
     def restart(self) -> None:
         """The broker is back."""
-        self._broker().restart()
+        self._broker.restart()
 
     async def pending(self) -> set[int]:
         """Transactions with messages that wait."""
-        return set(self._broker().working())
+        return set(self._broker.working())
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -347,9 +342,6 @@ class SimulatedBroker:
             self._world.nodes[node].restart()
         elif self._consumers.pop(node, None) is not None:
             self._world.nodes[node].crash()
-
-    def _broker(self) -> Any:
-        return self._world.broker_or_refuse()
 
 
 class SimulatedClient:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from inspect import getdoc
 from typing import Any, Final, Protocol, runtime_checkable
 
 from simtx.protocols import Branch, Execute, Message, Operation, Prepare, Record, Transact
 from simtx.protocols.names import TOMBSTONE
-from simtx.testing.laws import Law, expect, judge, same, select
-from simtx.testing.outboxes import Underway
+from simtx.testing.laws import Law, expect, judge, law_in, same, select
+from simtx.testing.outboxes import PATIENCE, Job, Underway
 
 __all__ = ["STORE_LAWS", "MakeStore", "OutcomeUnderTest", "StoreUnderTest", "check_store"]
 
@@ -19,7 +17,6 @@ INITIAL: Final = {"a": 10.0, "b": 10.0, "p*": 5.0, "pp*": 7.0}
 """Values before the first transaction; a key that ends in ``*`` stands for every key with that prefix."""
 
 _SHORT: Final = 0.05  # seconds that a local transaction waits for a lock in vain
-_LONG: Final = 20.0  # seconds that no law waits
 
 
 class OutcomeUnderTest(Protocol):
@@ -98,14 +95,7 @@ _LAWS: list[Law] = []
 
 
 def _law(**options: Any) -> Callable[[_Body], _Body]:
-    """Make a law of a check; the name of the function is that of the law."""
-
-    def register(body: _Body) -> _Body:
-        given = {"initial": INITIAL, "serializable": False, "lock_timeout": _SHORT, **options}
-        _LAWS.append(Law(body.__name__.replace("_", "-"), " ".join((getdoc(body) or "").split()), body, given))
-        return body
-
-    return register
+    return law_in(_LAWS, {"initial": INITIAL, "serializable": False, "lock_timeout": _SHORT, **options})
 
 
 def check_store(make_store: MakeStore, *, only: Collection[str] | str | None = None) -> None:
@@ -176,30 +166,8 @@ def prepare(tx: int, *operations: Operation) -> Prepare:
     return Prepare("p", operations, ("prepared", "hub"), (tx, "branch"), (0,))
 
 
-class _Job(threading.Thread):
-    """An operation under way in a thread."""
-
-    def __init__(self, store: StoreUnderTest, tx: int, effect: Transact) -> None:
-        super().__init__(daemon=True)
-        self._store = store
-        self._tx = tx
-        self._effect = effect
-        self._outcome: OutcomeUnderTest | None = None
-        self.start()
-
-    def run(self) -> None:
-        self._outcome = self._store.transact(self._tx, self._effect)
-
-    def result(self) -> OutcomeUnderTest:
-        """Wait for its end."""
-        self.join(2 * _LONG)
-        if self._outcome is None:
-            raise AssertionError("an operation that waited for a lock has not ended, or has failed")
-        return self._outcome
-
-
 def _begin(store: StoreUnderTest, tx: int, effect: Transact) -> Underway:
-    return store.begin(tx, effect) if isinstance(store, TimedStore) else _Job(store, tx, effect)
+    return store.begin(tx, effect) if isinstance(store, TimedStore) else Job(lambda: store.transact(tx, effect))
 
 
 def _sleep(store: StoreUnderTest, seconds: float) -> None:
@@ -498,7 +466,7 @@ def reads_do_not_lock_under_read_committed(make: MakeStore) -> None:
 # --- waiting --------------------------------------------------------------------------------------------------------------------
 
 
-@_law(lock_timeout=_LONG)
+@_law(lock_timeout=PATIENCE)
 def who_waits_goes_on_with_what_is_committed_then(make: MakeStore) -> None:
     """A local transaction that waits for a lock runs when it is free, on the values of that time; others are not held up."""
     store = make()
@@ -511,7 +479,7 @@ def who_waits_goes_on_with_what_is_committed_then(make: MakeStore) -> None:
     same(job.result().status, "refused", "what it answers")
 
 
-@_law(lock_timeout=_LONG)
+@_law(lock_timeout=PATIENCE)
 def of_several_with_one_key_one_runs(make: MakeStore) -> None:
     """Those that come while the first is under way are duplicates of it."""
     store = make()
@@ -523,7 +491,7 @@ def of_several_with_one_key_one_runs(make: MakeStore) -> None:
     same(store.values()["a"], 12, "the value")
 
 
-@_law(lock_timeout=_LONG)
+@_law(lock_timeout=PATIENCE)
 def a_compensation_undoes_or_stops_its_action_that_is_under_way(make: MakeStore) -> None:
     """It waits for the action and undoes it, or comes first and stops it: in the end nothing is left of the action."""
     store = make()

@@ -6,9 +6,8 @@ What a strategy says that it does not promise (`simtx.protocols.extras.Extras`) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from inspect import getdoc
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.checker.protocols.verify import verify
@@ -21,12 +20,11 @@ from simtx.protocols.extras import configured, extras
 from simtx.simulator import simulate
 from simtx.simulator.engines import difference
 from simtx.testing.hosts import scenario
-from simtx.testing.laws import Law, expect, judge, same, select
+from simtx.testing.laws import Law, expect, judge, law_in, same, select
 from simtx.testing.scripted import ScriptedWorld, chain
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
-    from simtx.scenario import Scenario
 
 __all__ = ["STRATEGY_LAWS", "check_strategy"]
 
@@ -47,30 +45,13 @@ class _Subject:
         names = [f"s{number}" for number in range(self.steps)]
         return ScriptedWorld(configured(self.strategy, Policies()), chain(*names), chain(*names, tx=2))
 
-    def scenario(self, *faults: dict[str, Any]) -> Scenario:
-        """A short scenario with as many steps."""
-        whole = scenario(*faults).to_dict()
-        names = [f"s{number}" for number in range(self.steps)]
-        service = whole["services"]["s0"]
-        steps = [
-            {**whole["transaction"]["steps"][0], "name": f"step{number}", "service": name}
-            for number, name in enumerate(names)
-        ]
-        return scenario(*faults).replace(services={name: dict(service) for name in names}, transaction={"steps": steps})
-
     def played(self, **options: Any) -> Run:
         """A short run."""
-        return simulate(self.scenario(), self.strategy, seed=7, **options)
+        return simulate(scenario(steps=self.steps), self.strategy, seed=7, **options)
 
 
-_Body = Callable[[_Subject], None]
 _LAWS: list[Law] = []
-
-
-def _law(body: _Body) -> _Body:
-    """Make a law of a check; the name of the function is that of the law."""
-    _LAWS.append(Law(body.__name__.replace("_", "-"), " ".join((getdoc(body) or "").split()), body))
-    return body
+_law = law_in(_LAWS)
 
 
 def check_strategy(strategy: Strategy, *, steps: int = _STEPS, only: Collection[str] | str | None = None) -> None:

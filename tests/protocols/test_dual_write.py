@@ -259,7 +259,7 @@ def test_an_event_that_arrives_during_a_publication_waits_its_turn(acknowledge: 
     assert world.nodes["a"].machines[1].queue != ()  # type: ignore[attr-defined]
     assert (world.published in world.broker) == (acknowledge == "after")
     world.publications.pop()
-    world._reply(publication, "done")
+    world._reply(publication, Done(publication.tag, "done"))
     world.drain()
     assert world.net(1) == {0: 1, 1: 1, 2: 1}
     assert world.left_over() == []

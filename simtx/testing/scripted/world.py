@@ -34,7 +34,7 @@ from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import DAEMON
 from simtx.testing.laws import expect
 from simtx.testing.scripted.effects import Effects
-from simtx.testing.scripted.parts import Node, Publication, Store
+from simtx.testing.scripted.parts import Asked, Node, Publication, Store
 
 __all__ = ["ScriptedWorld", "Witness"]
 
@@ -493,27 +493,28 @@ class ScriptedWorld(Effects):
         publication = self.publications.pop(index)
         self.published += 1
         self.broker[self.published] = publication.message
-        self._reply(publication, "done" if acked else "failed")
+        self._reply(publication, c.Done(publication.tag, "done" if acked else "failed"))
 
     def _log(self, index: int, *, told: bool) -> None:
-        """A request reaches the vote store; its answer may be lost. A machine that is gone gets none."""
+        """A request reaches the vote store; its answer may be lost."""
         asked = self.asked.pop(index)
         voter = asked.effect.voter
         vote = self.log_once(asked.tx, voter, asked.effect.vote)
-        node = self.nodes[asked.node]
-        if told and node.up and node.epoch == asked.epoch and asked.tx in node.machines:
-            node.inbox.setdefault(asked.tx, deque()).append(c.Done(asked.effect.tag, "done", (voter, vote)))
+        if told:
+            self._reply(asked, c.Done(asked.effect.tag, "done", (voter, vote)))
 
     def _unasked(self, index: int) -> None:
         self.history.append(f"lose {self.asked.pop(index).effect}")
 
     def _reject(self, index: int) -> None:
-        self._reply(self.publications.pop(index), "failed")
+        publication = self.publications.pop(index)
+        self._reply(publication, c.Done(publication.tag, "failed"))
 
-    def _reply(self, publication: Publication, status: c.Status) -> None:
-        node = self.nodes[publication.node]
-        if node.up and node.epoch == publication.epoch and publication.tx in node.machines:
-            node.inbox.setdefault(publication.tx, deque()).append(c.Done(publication.tag, status))
+    def _reply(self, sent: Publication | Asked, done: c.Done) -> None:
+        """The answer to what a machine has sent; one that is gone gets none."""
+        node = self.nodes[sent.node]
+        if node.up and node.epoch == sent.epoch and sent.tx in node.machines:
+            node.inbox.setdefault(sent.tx, deque()).append(done)
 
     def _deliver(self, id_: int) -> None:
         message = self.broker[id_]
