@@ -223,7 +223,7 @@ def examined(
     if watch or outcome in ("lost", "incomplete"):
         return True
     # Where every step is in force, that a step was done is true: only that one was refused is not.
-    if any(not committed or kind == "step-refused" for kind, _, _ in claims):
+    if claims and (not committed or "step-refused" in [kind for kind, _, _ in claims]):
         return True
     return (seen_answer == "committed" and not committed) or (seen_answer == "aborted" and committed)
 

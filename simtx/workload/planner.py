@@ -180,7 +180,7 @@ class Planner:
                 steps.append(refused(step) if index in refusing else step)
                 continue
             cache = self._caches[index]
-            key = values[uses[0]] if len(uses) == 1 else tuple(values[name] for name in uses)
+            key = values[uses[0]] if len(uses) == 1 else tuple([values[name] for name in uses])
             known = cache.get(key)
             if known is None:
                 known = _step(spec, values)
