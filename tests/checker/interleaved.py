@@ -125,7 +125,7 @@ class InterleavedModel(ProtocolModel):
             busy = True
             yield from self._asked(state)
         if budget & REPEAT * MASK:
-            yield from self._asked_again(state)
+            yield from self._asked(state, again=True)
         for node, local in enumerate(nodes):
             if not self._up(local):
                 busy = True

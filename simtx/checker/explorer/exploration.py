@@ -134,17 +134,17 @@ class Exploration:
     states: int
     transitions: int
     levels: tuple[int, ...]
-    unexpanded: int
-    terminal: int
-    violations: list[Violation]
-    deadlocks: list[Witness]
-    deadlock_count: int
-    goals: dict[str, Witness | None]
+    unexpanded: int = 0
+    terminal: int = 0
+    violations: list[Violation] = field(default_factory=list)
+    deadlocks: list[Witness] = field(default_factory=list)
+    deadlock_count: int = 0
+    goals: dict[str, Witness | None] = field(default_factory=dict)
     invariants: tuple[str, ...]
-    coverage: dict[Hashable, ActionCount] | None
+    coverage: dict[Hashable, ActionCount] | None = None
     seconds: float
-    workers: int
-    symmetry: bool
+    workers: int = 1
+    symmetry: bool = False
     engine: Literal["fast", "interpreted"] = "interpreted"
     engine_reason: str = ""
 

@@ -1,8 +1,8 @@
 """Numbers for values: the checker's states are made of them, so that they are small, quick to compare and quick to hash.
 
-A value is numbered when it is first met. Processes that share a search share the numbers as well: whoever meets a new value writes it
-to a `SharedInternLog`, a file that only grows, and everybody reads it in the same order. There are few values (hundreds to thousands) and many
-states made of them (millions), so that this costs next to nothing.
+A value is numbered when it is first met, and what follows from a number is worked out once. Processes that share a search share the numbers as
+well: whoever meets a new value writes it to a `SharedInternLog`, a file that only grows, and everybody reads it in the same order. There are few
+values (hundreds to thousands) and many states made of them (millions), so that this costs next to nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import pickle
 import struct
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import cache, partial
 from typing import Any, Final, Generic, TypeVar
 
 from simtx.errors import ScenarioError
@@ -113,8 +114,32 @@ class InternTable(Generic[K, V]):
             return known
         return self.add(key, value) if self.book is None else self.book.enter(self, key, value)
 
+    def of(self: InternTable[K, K], key: K) -> int:
+        """The number of a value that is its own key."""
+        return self.number(key, key)
+
     def add(self, key: K, value: V) -> int:
         """Give the next number to a key that is not there yet."""
         number = self.numbers[key] = len(self.values)
         self.values.append(value)
         return number
+
+
+class by_number(Generic[V]):  # noqa: N801 - it is used as a decorator
+    """A method that answers about a number, always the same: an object works the answer out once, and keeps it.
+
+    Args:
+        method: The method; the number is all that it takes.
+    """
+
+    def __init__(self, method: Callable[[Any, int], V]) -> None:
+        self._method = method
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[[int], V]:
+        answer = cache(partial(self._method, instance))
+        if instance is not None:
+            instance.__dict__[self._name] = answer  # found there from now on
+        return answer

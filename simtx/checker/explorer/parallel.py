@@ -27,10 +27,10 @@ import numpy as np
 
 from simtx.checker.explorer.engine import Guard
 from simtx.checker.explorer.exploration import DEADLOCKS_KEPT
-from simtx.checker.explorer.model import Model, S
+from simtx.checker.explorer.model import S
 from simtx.checker.explorer.partition import Ints, Partition, choose
 from simtx.checker.explorer.tally import Tally
-from simtx.checker.explorer.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
+from simtx.checker.explorer.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, catch_up, pack, serve
 
 _LEND_SHARE = 0.2  # of the mean load; to lend less costs more than to wait: what a lent state leads to is sent back
 _LEND_MIN = 32
@@ -65,12 +65,6 @@ def search(ledger: Tally[S], parents: dict[S, Any], states: list[S], guard: Guar
     finally:
         crew.close()
         catch_up(compiled.model)
-
-
-def catch_up(model: Model[S]) -> None:
-    """Learn what the workers' numbers stand for."""
-    if model.catch_up is not None:
-        model.catch_up()
 
 
 class _Crew:

@@ -107,11 +107,6 @@ class Worker(Generic[S]):
         self.next: list[S] = []
         self.own: tuple[list[S], Ints] = ([], self.ranks)
 
-    def _catch_up(self) -> None:
-        """States have come from another process."""
-        if self.compiled.model.catch_up is not None:
-            self.compiled.model.catch_up()
-
     def load(self) -> int:
         """States of the level that this worker owns."""
         return len(self.level.states)
@@ -131,7 +126,7 @@ class Worker(Generic[S]):
 
     def _borrow(self, loans: list[tuple[int, Batch]]) -> None:
         """Add states lent by others to the level."""
-        self._catch_up()
+        catch_up(self.compiled.model)
         states, ranks = list(self.level.states), [self.ranks]
         for owner, batch in loans:
             lent = unpack(batch.states)
@@ -199,7 +194,7 @@ class Worker(Generic[S]):
 
         A state found by several workers gets the least of its keys, and the parent that goes with it.
         """
-        self._catch_up()
+        catch_up(self.compiled.model)
         states, keys = self.own
         parents = self.parents
         late: dict[S, int] = {}  # not known here before
@@ -287,6 +282,12 @@ class Worker(Generic[S]):
     def coverage(self) -> dict[Any, list[int]]:
         """Action label to [transitions, self-loops] of this worker since the fork."""
         return self.compiled.counts
+
+
+def catch_up(model: Model[S]) -> None:
+    """Learn what the numbers in states stand for that come from another process."""
+    if model.catch_up is not None:
+        model.catch_up()
 
 
 def pack(model: Model[S], states: list[S]) -> bytes:

@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from simtx.checker.explorer.engine import Guard, check, interruptible
+from simtx.checker.explorer.interning import InternTable
 from simtx.checker.explorer.quiescence import Termination
 from simtx.checker.explorer.tally import Tally
 from simtx.checker.protocols import broker as brokers
@@ -181,14 +182,13 @@ class _Search:
         self._judge = judge
         self._ledger = ledger
         self._raised: BaseException | None = None
-        self._events: list[Any] = []
-        self._event_numbers: dict[Any, int] = {}
-        self._outs: list[tuple[Output, ...]] = [()]
-        self._out_numbers: dict[tuple[Output, ...], int] = {(): 0}
-        self._brokers: list[Broker] = [()]
-        self._broker_numbers: dict[Broker, int] = {(): 0}
-        self._turns: list[tuple[int, int, str]] = []
-        self._turn_numbers: dict[tuple[int, int, str], int] = {}
+        self._events: InternTable[Any, Any] = InternTable()
+        self._outs: InternTable[tuple[Output, ...], tuple[Output, ...]] = InternTable()
+        self._brokers: InternTable[Broker, Broker] = InternTable()
+        self._turns: InternTable[tuple[int, int, str], tuple[int, int, str]] = InternTable()
+        # The empty ones have the number 0, in C as here.
+        self._outs.of(())
+        self._brokers.of(())
         self._position = {name: index for index, name in enumerate(model.nodes)}
         self._judged: set[Hashable] = set()
         self._ends = ends
@@ -229,9 +229,9 @@ class _Search:
             self._copy,
             lambda variant, tx, _c: self._event(model.requests[variant][tx]),
             lambda turn, _b, _c: model.reactions.rounds.values[turn][0],
-            lambda turn, key, _c: self._turns[key] in model.reactions.rounds.values[turn][1],
+            lambda turn, key, _c: self._turns.values[key] in model.reactions.rounds.values[turn][1],
             self._turn,
-            lambda consumer, tx, _c: self._key((consumer, tx, "")),
+            lambda consumer, tx, _c: self._turns.of((consumer, tx, "")),
             self._asks,
             lambda seen, node, tx: (node, tx) in model.observations[seen].stuck,
             self._attended,
@@ -386,7 +386,7 @@ class _Search:
         broker, seen, budget, rest, turn, _ = words[nodes : nodes + 6]
         net = tuple(words[nodes + 6 :])
         budget, rest = _parted(budget, rest)
-        return tuple(words[:nodes]), net, self._brokers[broker], seen, budget, rest | turn << WAIT_SHIFT
+        return tuple(words[:nodes]), net, self._brokers.values[broker], seen, budget, rest | turn << WAIT_SHIFT
 
     def _lineage(self, number: int) -> list[State]:
         """The states from an initial one to this one."""
@@ -410,32 +410,7 @@ class _Search:
 
     def _event(self, event: Any) -> int:
         """The number of an event; odd ones are those that an operation may fail in."""
-        known = self._event_numbers.get(event)
-        if known is None:
-            known = self._event_numbers[event] = 2 * len(self._events) + (event[0] == "event")
-            self._events.append(event)
-        return known
-
-    def _output(self, outs: tuple[Output, ...]) -> int:
-        known = self._out_numbers.get(outs)
-        if known is None:
-            known = self._out_numbers[outs] = len(self._outs)
-            self._outs.append(outs)
-        return known
-
-    def _broker(self, broker: Broker) -> int:
-        known = self._broker_numbers.get(broker)
-        if known is None:
-            known = self._broker_numbers[broker] = len(self._brokers)
-            self._brokers.append(broker)
-        return known
-
-    def _key(self, turn: tuple[int, int, str]) -> int:
-        known = self._turn_numbers.get(turn)
-        if known is None:
-            known = self._turn_numbers[turn] = len(self._turns)
-            self._turns.append(turn)
-        return known
+        return 2 * self._events.of(event) + bool(event[0] == "event")
 
     def _bits(self, steps: Iterable[tuple[int, int]]) -> int:
         """(transaction, step) of each as a bit."""
@@ -460,22 +435,22 @@ class _Search:
 
     def _react(self, local: int, event: int, fails: int) -> int:
         words: list[int] = []
-        digests = self._model.reactions.digests(self._node(local), local, self._events[event >> 1], fails - 1)
+        digests = self._model.reactions.digests(self._node(local), local, self._events.values[event >> 1], fails - 1)
         for one in digests:
             flags = one.crashed + 2 * one.paused + 4 * one.begun
-            words += [6 + len(one.adds) + len(one.acks), one.local, flags, self._output(one.seen)]
+            words += [6 + len(one.adds) + len(one.acks), one.local, flags, self._outs.of(one.seen)]
             words += [len(one.adds), *one.adds, len(one.acks), *one.acks]
         return self._list([len(digests), *words])
 
     def _observe(self, seen: int, node: int, outs: int) -> int:
-        return self._model.reactions.observe(seen, node, self._outs[outs])
+        return self._model.reactions.observe(seen, node, self._outs.values[outs])
 
     def _timers(self, local: int, _b: int, _c: int) -> int:
         node = self._node(local)
         timers = self._model.reactions.set_timers(local)
         words = [len(timers)]
         for tx, event, free in timers:
-            key = self._key((node, tx, event[2].kind))
+            key = self._turns.of((node, tx, event[2].kind))
             words += [self._transactions([tx]), self._event(event), free, key]
         return self._list(words)
 
@@ -484,7 +459,7 @@ class _Search:
         return self._list([len(events), *events])
 
     def _heads(self, broker: int, _b: int, _c: int) -> int:
-        found = brokers.heads(self._brokers[broker])
+        found = brokers.heads(self._brokers.values[broker])
         words = [len(found)]
         for head in found:
             new = self._model.items[head.item].tag == NEW
@@ -498,8 +473,8 @@ class _Search:
     def _told(self, number: int, upgraded: int, _c: int) -> int:
         item = self._model.items[number]
         if item.request is not None:
-            return self._output(self._model.voted(number, item, item.request))
-        return self._output(self._published(number, upgraded)[0])
+            return self._outs.of(self._model.voted(number, item, item.request))
+        return self._outs.of(self._published(number, upgraded)[0])
 
     def _vote(self, number: int, heard: int, answered: int) -> int:
         item = self._model.items[number]
@@ -511,16 +486,18 @@ class _Search:
         item = self._model.items[number]
         assert item.message is not None  # noqa: S101 - an invariant of publications
         entry = self._published(number, upgraded)[1]
-        return self._broker(brokers.store(self._brokers[broker], item.consumer, item.message.tx, entry))
+        return self._brokers.of(brokers.store(self._brokers.values[broker], item.consumer, item.message.tx, entry))
 
     def _mark(self, broker: int, consumer: int, mark: int) -> int:
-        return self._broker(brokers.mark(self._brokers[broker], consumer, mark >> 1, delivered=bool(mark & 1)))
+        return self._brokers.of(
+            brokers.mark(self._brokers.values[broker], consumer, mark >> 1, delivered=bool(mark & 1))
+        )
 
     def _acknowledge(self, broker: int, consumer: int, identity: int) -> int:
-        return self._broker(brokers.acknowledge(self._brokers[broker], consumer, identity))
+        return self._brokers.of(brokers.acknowledge(self._brokers.values[broker], consumer, identity))
 
     def _reset(self, broker: int, consumer: int, _c: int) -> int:
-        return self._broker(brokers.reset(self._brokers[broker], consumer))
+        return self._brokers.of(brokers.reset(self._brokers.values[broker], consumer))
 
     def _orphan(self, number: int, _b: int, _c: int) -> int:
         return self._model.stray(self._model.items[number])
@@ -537,19 +514,18 @@ class _Search:
     def _copy(self, number: int, tx: int, identity: int) -> int:
         item = self._model.items[number]
         event = self._delivery(number, tx, identity)
-        return self._model.reactions.number(Item(COPY, item.node, tx, event, item.message))
+        return self._model.reactions.items.of(Item(COPY, item.node, tx, event, item.message))
 
     def _turn(self, before: int, key: int, anew: int) -> int:
         rounds = self._model.reactions.rounds
         count, fired = (rounds.values[before][0] + 1, frozenset[Any]()) if anew else rounds.values[before]
-        entry = (count, fired | {self._turns[key]})
-        return rounds.number(entry, entry)
+        return rounds.of((count, fired | {self._turns.values[key]}))
 
     def _asks(self, local: int, tx: int, how: int) -> int:
         words: list[int] = []
         for kind in self._model.locals.hears(local, tx, OPERATOR[how >> 1 :]):
             told = (*([Output(ANSWERED[kind], tx)] if how & 1 else ()), Output("freed", tx))
-            words += [self._event(intervention(tx, kind)), self._output(told)]
+            words += [self._event(intervention(tx, kind)), self._outs.of(told)]
         return self._list([len(words) // 2, *words])
 
     def _attended(self, number: int, _b: int, _c: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from simtx.checker.explorer.interning import by_number
 from simtx.checker.protocols.layout import REQUESTS, VARIANT_SHIFT, WAIT_SHIFT
 from simtx.checker.protocols.renaming import Index, Renaming
 from simtx.protocols import Plan
@@ -35,18 +36,6 @@ def nodes_by_step(model: Steps) -> frozenset[str]:
     return frozenset(name for name in model.nodes if model.strategy.machine(name, 0).by_step)
 
 
-class Memo(dict[Any, Any]):
-    """A function that remembers."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, key: Any) -> Any:
-        value = self[key] = self._function(key)
-        return value
-
-
 class Exchange:
     """One renaming, applied to the numbers that states are made of.
 
@@ -59,19 +48,11 @@ class Exchange:
     Attributes:
         renaming: The renaming of values.
         nodes: Whose place each node takes.
-        locals: Local states, renamed, by number.
-        items: What is in flight.
-        seen: What was observed.
-        rest: The last part of a state.
     """
 
     def __init__(self, model: Steps, names: Sequence[tuple[str, ...]], kinds: Sequence[int], places: Places) -> None:
         self.renaming = Renaming(names, places, kinds, nodes_by_step(model))
         self.nodes = (*places, *range(len(places), len(model.nodes)))
-        self.locals = Memo(lambda number: model.locals.freeze(self.renaming.node(model.locals.thaw(number))))
-        self.items = Memo(self._item)
-        self.seen = Memo(self._seen)
-        self.rest = Memo(self._rest)
         self._model = model
 
     def event(self, event: Any) -> Any:
@@ -92,32 +73,44 @@ class Exchange:
                 return number
         return -1
 
-    def _item(self, number: int) -> int:
+    @by_number
+    def local(self, number: int) -> int:
+        """The number of a local state, renamed."""
+        known = self._model.locals
+        return known.freeze(self.renaming.node(known.thaw(number)))
+
+    @by_number
+    def item(self, number: int) -> int:
+        """The number of what is in flight."""
         item = self._model.items[number]
         node = self.nodes[item.node]
         event, message = self.renaming.value(item.event), self.renaming.value(item.message)
-        return self._model.reactions.number(replace(item, node=node, event=event, message=message))
+        return self._model.reactions.items.of(replace(item, node=node, event=event, message=message))
 
-    def _seen(self, number: int) -> int:
+    @by_number
+    def seen(self, number: int) -> int:
+        """The number of what was observed."""
         seen = self._model.observations[number]
         stuck = frozenset((self.nodes[node], tx) for node, tx in seen.stuck)
-        return self._model.reactions.observe_as(seen._replace(stuck=stuck))
+        return self._model.reactions.observations.of(seen._replace(stuck=stuck))
 
-    def _rest(self, rest: int) -> int:
+    @by_number
+    def rest(self, rest: int) -> int:
+        """The last part of a state."""
         model = self._model
         if rest & REQUESTS:
             variant = self.variant(rest >> VARIANT_SHIFT & REQUESTS)
             rest = rest & ~(REQUESTS << VARIANT_SHIFT) | variant << VARIANT_SHIFT
         count, fired = model.reactions.rounds.values[rest >> WAIT_SHIFT]
         turns = (count, frozenset((self.nodes[node], tx, self.renaming.value(name)) for node, tx, name in fired))
-        return rest & (1 << WAIT_SHIFT) - 1 | model.reactions.rounds.number(turns, turns) << WAIT_SHIFT
+        return rest & (1 << WAIT_SHIFT) - 1 | model.reactions.rounds.of(turns) << WAIT_SHIFT
 
     def parts(self, nodes: Places, net: Places, seen: int, rest: int) -> Parts:
         """The parts of a state in which nothing is at a broker."""
         moved = [0] * len(nodes)
         for node, local in zip(self.nodes, nodes, strict=True):
-            moved[node] = self.locals[local]
-        return tuple(moved), tuple(sorted([self.items[one] for one in net])), self.seen[seen], self.rest[rest]
+            moved[node] = self.local(local)
+        return tuple(moved), tuple(sorted(map(self.item, net))), self.seen(seen), self.rest(rest)
 
 
 def parts_of(plan: Plan) -> frozenset[Any]:

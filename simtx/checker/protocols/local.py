@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from simtx.checker.explorer.interning import InternTable, NotShareableError, SharedInternLog
+from simtx.checker.explorer.interning import InternTable, NotShareableError, SharedInternLog, by_number
 from simtx.checker.protocols.admission import UnfitStateError, check_fields
 from simtx.checker.protocols.local_store import Output, Store
 from simtx.checker.protocols.program import EffectPlayer, Node, Play, RunningMachine
@@ -137,8 +137,6 @@ class Locals:
         )
         self._taken: dict[tuple[int, Hashable, int], Play] = {}
         self._cache: dict[tuple[int, Hashable, int], tuple[Reaction, ...]] = {}
-        self._crashed: dict[int, tuple[tuple[int, str], ...]] = {}
-        self._calm: dict[int, int] = {}
 
     # --- freezing and thawing -----------------------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class Locals:
         )
         state = LocalState(node.name, node.up, actors, node.store.freeze(ordered_rows=self.retained is not None))
         try:
-            return self.states.number(state, state)
+            return self.states.of(state)
         except TypeError as error:
             raise UnfitStateError(
                 f"{node.name} keeps something on its disk that is no plain value ({error}): records, keys and values are tuples",
@@ -237,20 +235,18 @@ class Locals:
         """A copy of the node's store and log."""
         return Store.thaw(self.states.values[number].store)
 
+    @by_number
     def calm(self, number: int) -> int:
         """The same node when no crash is to come: what only a recovery would read is dropped, so that more states are one.
 
         A node that is down, or in the middle of a program, stays as it is.
         """
-        known = self._calm.get(number)
-        if known is None:
-            node = self.thaw(number)
-            if node.up and not any(actor.running for actor in node.actors.values()):
-                node.store.log.clear()
-                node.store.marks.clear()
-                node.store.rolled_back.clear()
-            known = self._calm[number] = self.freeze(node)
-        return known
+        node = self.thaw(number)
+        if node.up and not any(actor.running for actor in node.actors.values()):
+            node.store.log.clear()
+            node.store.marks.clear()
+            node.store.rolled_back.clear()
+        return self.freeze(node)
 
     # --- what a node can do -----------------------------------------------------------------------------------------------------
 
@@ -374,13 +370,11 @@ class Locals:
         """A machine to which nothing has happened."""
         return next(iter(self.strategy.daemons(name))) if tx == DAEMON else self.strategy.machine(name, tx)
 
+    @by_number
     def _crashes(self, number: int) -> tuple[tuple[int, str], ...]:
         """The local states that a crash now may leave, each with a few words."""
-        known = self._crashed.get(number)
-        if known is None:
-            name, _, _, frozen = self.states.values[number]
-            found: dict[int, str] = {}
-            for store, note in Store.thaw(frozen).after_crash():
-                found.setdefault(self.freeze(Node(name, False, {}, store)), note)
-            known = self._crashed[number] = tuple(found.items())
-        return known
+        name, _, _, frozen = self.states.values[number]
+        found: dict[int, str] = {}
+        for store, note in Store.thaw(frozen).after_crash():
+            found.setdefault(self.freeze(Node(name, False, {}, store)), note)
+        return tuple(found.items())

@@ -150,7 +150,7 @@ class Store:
             found.append((self._survivor(log, self.outbox, self.prepared), note))
             for lost, back in self._undoings():
                 outbox = dict(sorted({**self.outbox, **dict(lost)}.items()))
-                text = join(note, _undone(lost, back))
+                text = ", ".join(filter(None, (note, _undone(lost, back))))
                 found.append((self._survivor(log, outbox, {**dict(back), **self.prepared}), text))
         return found
 
@@ -403,8 +403,3 @@ def _collected(log: list[tuple[int, c.Record, bool]]) -> list[tuple[int, c.Recor
     if not ends:
         return log
     return [entry for position, entry in enumerate(log) if position > ends.get(entry[0], -1)]
-
-
-def join(*parts: str) -> str:
-    """The parts that say something, with commas."""
-    return ", ".join(part for part in parts if part)

@@ -223,7 +223,15 @@ class _Scribe:
                 # of several equal ones, what its producer has given up left first
                 number = numbers.pop(0 if not here or stored is None or stored.kind == ORPHAN else -1)
                 kind, node, peer = ("receive", BROKER, message.sender) if here else ("drop", message.sender, "broker")
-                self.recorder.log(kind, node, message.tx, number, actor="network", peer=peer, name=message.kind)
+                self._passes(kind, node, message, number, "network", peer)
+
+    def _passes(
+        self, kind: str, node: str, message: c.Message, cause: int | None, actor: str, peer: str, detail: str = ""
+    ) -> int:
+        """Log what becomes of a message between the nodes."""
+        return self.recorder.log(
+            kind, node, message.tx, cause, actor=actor, peer=peer, name=message.kind, detail=detail
+        )
 
     def _cause(self, message: c.Message, *, stays: bool = False) -> int | None:
         """The entry of a message that arrives or is lost; a copy of it may stay in flight."""
@@ -238,45 +246,24 @@ class _Scribe:
         item = model.items[action.item] if action.item >= 0 else None
         message = item.message if item is not None else None
         if action.kind == "lose" and message is not None:
-            log(
-                "drop",
-                message.sender,
-                message.tx,
-                self._cause(message),
-                actor="network",
-                peer=message.to,
-                name=message.kind,
-            )
+            self._passes("drop", message.sender, message, self._cause(message), "network", message.to)
             return
         if action.kind == "dead-letter" and message is not None:
-            log(
-                "drop",
-                BROKER,
-                message.tx,
-                self.last.get(message),
-                actor=BROKER,
-                peer=message.to,
-                name=message.kind,
-                detail=DEAD_LETTER,
-            )
+            self._passes("drop", BROKER, message, self.last.get(message), BROKER, message.to, DEAD_LETTER)
         if action.node < 0:
             return
         if action.kind == "skip" and message is not None:
-            log("refuse", message.to, message.tx, self.last.get(message), actor="host", peer=BROKER, name=message.kind)
+            self._passes("refuse", message.to, message, self.last.get(message), "host", BROKER)
             return
         node = model.nodes[action.node]
         outcome = model.outcome(before, action)
         if outcome is None:
             return
-        if action.kind == "continue":
-            self._program(node, action.event[1], None, outcome)
-            if outcome.crashed > 0:
-                log("crash", node, -1, actor="fault")
-        elif action.kind in ("crash", "restart"):
+        if action.kind in ("crash", "restart"):
             log(action.kind, node, -1, actor="fault")
             self._program(node, -1, None, outcome)
         else:
-            cause = self._arrival(node, action, message)
+            cause = None if action.kind == "continue" else self._arrival(node, action, message)
             self._program(node, action.event[1], cause, outcome)
             if outcome.crashed > 0:
                 log("crash", node, -1, actor="fault")
@@ -301,9 +288,7 @@ class _Scribe:
             voter, vote = event.value
             return log("logged", node, tx, actor=VOTE_STORE, peer=VOTE_STORE, name=voter, detail=Vote(vote).text())
         if message is not None and event.status == "done":
-            return log(
-                "confirm", node, message.tx, self.last.get(message), actor=BROKER, peer=BROKER, name=message.kind
-            )
+            return self._passes("confirm", node, message, self.last.get(message), BROKER, BROKER)
         return None
 
     def _program(self, node: str, tx: int, cause: int | None, outcome: Reaction) -> None:

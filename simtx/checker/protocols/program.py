@@ -61,15 +61,14 @@ class Node:
     store: Store
 
 
+@dataclass(slots=True, eq=False)
 class Play:
     """A program under way: what it has put out, and where a crash may come.
 
-    Args:
+    Attributes:
         fail: The store operation that fails for a passing reason (from 0), or -1.
         pause: The pause at which the program stops (from 0), or -1.
         begin: Leave the first local transaction with outbox rows under way.
-
-    Attributes:
         operations: Store operations so far.
         pauses: Points at which somebody else on the node could tell that the program has not come to its end.
         outputs: What has left the node.
@@ -79,19 +78,16 @@ class Play:
         recovered: What a restart has found: (class, kind of the last record, state afterwards).
     """
 
-    __slots__ = ("begin", "fail", "operations", "outputs", "pause", "pauses", "points", "program", "recovered", "taken")
-
-    def __init__(self, fail: int = -1, pause: int = -1, *, begin: bool = False) -> None:
-        self.fail = fail
-        self.pause = pause
-        self.begin = begin
-        self.operations = 0
-        self.pauses = 0
-        self.outputs: list[Output] = []
-        self.program: list[tuple[c.Effect, str]] = []
-        self.points: list[tuple[int, tuple[Output, ...], int]] = []
-        self.taken: set[tuple[type[c.Machine], str, str, str]] = set()
-        self.recovered: set[tuple[type[c.Machine], str, str]] = set()
+    fail: int = -1
+    pause: int = -1
+    begin: bool = False
+    operations: int = 0
+    pauses: int = 0
+    outputs: list[Output] = field(default_factory=list)
+    program: list[tuple[c.Effect, str]] = field(default_factory=list)
+    points: list[tuple[int, tuple[Output, ...], int]] = field(default_factory=list)
+    taken: set[tuple[type[c.Machine], str, str, str]] = field(default_factory=set)
+    recovered: set[tuple[type[c.Machine], str, str]] = field(default_factory=set)
 
 
 class EffectPlayer:
@@ -236,7 +232,7 @@ class EffectPlayer:
         if (
             isinstance(effect, c.Transact | c.Execute | c.Prepare)
             and not (effect.steps or finishes)
-            and _writes(effect)
+            and writes(effect.operations)
         ):
             raise ProtocolViolation(
                 f"{type(actor.machine).__name__} changes data in '{effect.tag}' and does not say of which step: give it `steps`"
@@ -302,7 +298,7 @@ class EffectPlayer:
             seen = ", ".join(str(row[0]) for row in done.value)
             return f"row{'s' * (len(done.value) > 1)} {seen}" if seen else done.status
         # A step that only reads leaves no trace in a store, so that its refusal is noted as an observation.
-        if done.status == "refused" and _only_reads(effect):
+        if done.status == "refused" and effect.steps and not writes(effect.operations):
             outputs.append(Output("refused", tx))
         return done.status
 
@@ -313,12 +309,3 @@ def _listed(machine: c.Machine, what: str, effects: object) -> list[c.Effect]:
         return [*effects]
     kind = "None" if effects is None else f"a {type(effects).__name__}"
     raise ProtocolViolation(f"{type(machine).__name__}: {what} gives {kind}, and not a list of effects")
-
-
-def _only_reads(effect: c.Transact | c.Execute | c.Prepare) -> bool:
-    """Whether this is the work of steps that change nothing: that they were refused can be told from no store."""
-    return bool(effect.steps) and not _writes(effect)
-
-
-def _writes(effect: c.Transact | c.Execute | c.Prepare) -> bool:
-    return writes(effect.operations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from simtx.checker.explorer.interning import by_number
 from simtx.checker.protocols.broker import is_empty
 from simtx.checker.protocols.layout import CRASH, ENDED, MASK
 from simtx.checker.protocols.local import Locals
@@ -164,10 +165,7 @@ class Judge:
         self.scope = scope
         self.locals = locals_
         self.observations = observations
-        self._net: dict[int, dict[tuple[int, int], int]] = {}
-        self._firm: dict[int, frozenset[tuple[int, int]]] = {}
         self._seen: dict[tuple[str, int], bool] = {}
-        self._twice: dict[int, bool] = {}
         needed = [i for i in range(scope.participants) if scope.writes(i) and scope.kind(i) != "retriable"]
         self._needed = {tx: frozenset((tx, index) for index in needed) for tx in range(scope.messages)}
         self.writing = [index for index in range(scope.participants) if scope.writes(index)]
@@ -177,8 +175,6 @@ class Judge:
             (step.service, plan.tx, int(step.index)): step.operations for plan in plans for step in plan.steps
         }
         self.behind = _descendants(plans[0])
-        self._amounts: dict[int, bool] = {}
-        self._taken_back: dict[int, frozenset[tuple[int, int]]] = {}
 
     def given(self, budget: int) -> None:
         """Judge runs that began with this budget of faults."""
@@ -186,22 +182,17 @@ class Judge:
 
     # --- parts of a state, remembered -------------------------------------------------------------------------------------------
 
+    @by_number
     def net(self, local: int) -> dict[tuple[int, int], int]:
         """(transaction, step) -> how often it was done here, less how often it was undone."""
-        known = self._net.get(local)
-        if known is None:
-            counts = self.locals.store(local).counts
-            known = self._net[local] = {key: did - undid for key, (did, undid) in counts.items()}
-        return known
+        return {key: did - undid for key, (did, undid) in self.locals.store(local).counts.items()}
 
+    @by_number
     def firm(self, local: int) -> frozenset[tuple[int, int]]:
         """(transaction, step) that is in force here, or prepared."""
-        known = self._firm.get(local)
-        if known is None:
-            store = self.locals.store(local)
-            prepared = {(tx, step) for tx, branch in store.prepared.items() for step in branch.steps}
-            known = self._firm[local] = frozenset(prepared | {key for key, net in self.net(local).items() if net > 0})
-        return known
+        store = self.locals.store(local)
+        prepared = {(tx, step) for tx, branch in store.prepared.items() for step in branch.steps}
+        return frozenset(prepared | {key for key, net in self.net(local).items() if net > 0})
 
     def _once(self, name: str, number: int, judge: Callable[[Observed], bool]) -> bool:
         known = self._seen.get((name, number))
@@ -241,12 +232,10 @@ class Judge:
         """See `ALWAYS`."""
         return not any(map(self.repeated, state[0]))
 
+    @by_number
     def repeated(self, local: int) -> bool:
         """Whether a step was done here more often than undone, by more than one, or less often."""
-        known = self._twice.get(local)
-        if known is None:
-            known = self._twice[local] = any(net not in (0, 1) for net in self.net(local).values())
-        return known
+        return any(net not in (0, 1) for net in self.net(local).values())
 
     def undo_order(self, state: Any) -> bool:
         """See `ALWAYS`; where an operator answers for a step, its effects are not checked."""
@@ -265,15 +254,11 @@ class Judge:
         """Transactions of which an operator answers for something."""
         return {*seen.vouched, *dict(seen.skipped)}
 
+    @by_number
     def undone(self, local: int) -> frozenset[tuple[int, int]]:
         """(transaction, step) that was undone here, and is."""
-        known = self._taken_back.get(local)
-        if known is None:
-            counts = self.locals.store(local).counts
-            known = self._taken_back[local] = frozenset(
-                key for key, (did, undid) in counts.items() if undid and did <= undid
-            )
-        return known
+        counts = self.locals.store(local).counts
+        return frozenset(key for key, (did, undid) in counts.items() if undid and did <= undid)
 
     def order(self, state: Any) -> bool:
         """See `ALWAYS`."""
@@ -324,20 +309,18 @@ class Judge:
         """See `AT_REST`."""
         return not state[5] & ENDED or all(map(self._fits, state[0]))
 
+    @by_number
     def _fits(self, local: int) -> bool:
         """Whether the values of one store are the sum of what was done there and not undone."""
-        known = self._amounts.get(local)
-        if known is None:
-            store = self.locals.store(local)
-            name = self.locals.states.values[local].name
-            expected: dict[str, float] = {}
-            for (tx, index), net in self.net(local).items():
-                for one in self._work.get((name, tx, index), ()):
-                    if one.kind == "add":
-                        expected[one.key] = expected.get(one.key, 0) + net * one.amount
-            found = {key: value for key, value in store.values.items() if value}
-            known = self._amounts[local] = found == {key: value for key, value in expected.items() if value}
-        return known
+        store = self.locals.store(local)
+        name = self.locals.states.values[local].name
+        expected: dict[str, float] = {}
+        for (tx, index), net in self.net(local).items():
+            for one in self._work.get((name, tx, index), ()):
+                if one.kind == "add":
+                    expected[one.key] = expected.get(one.key, 0) + net * one.amount
+        found = {key: value for key, value in store.values.items() if value}
+        return found == {key: value for key, value in expected.items() if value}
 
     def _tally(self, state: Any, tx: int) -> tuple[int, int, int]:
         """Of the steps that write: how many are in force, how many are not, and for how many an operator answers."""
@@ -455,10 +438,6 @@ class Judge:
     def aborts(self, state: Any) -> bool:
         """A transaction has come to its end with no step in force."""
         return bool(state[5] & ENDED) and not any(self.in_force(state, 0))
-
-    def compensates(self, state: Any) -> bool:
-        """A step was undone."""
-        return any(undid for local in state[0] for _, undid in self.locals.store(local).counts.values())
 
     def recovers(self, state: Any) -> bool:
         """A restarted node found something to recover."""

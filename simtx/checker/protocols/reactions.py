@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from simtx.checker.explorer.interning import InternTable, SharedInternLog
+from simtx.checker.explorer.interning import InternTable, SharedInternLog, by_number
 from simtx.checker.protocols.local import PAUSED, UNDER_WAY, Locals, Reaction
 from simtx.checker.protocols.local_store import Output
 from simtx.checker.protocols.properties import Observed
@@ -25,6 +25,8 @@ STRAY: Final = 6
 LOGGED: Final = 7
 NEW: Final = "of the new version"
 OLD: Final = "of the old version, by who reads both"
+
+Round: TypeAlias = tuple[int, frozenset[tuple[int, int, str]]]
 
 
 class Action(NamedTuple):
@@ -131,22 +133,15 @@ class Reactions:
         )
         self.items: InternTable[Item, Item] = InternTable(book)
         self.observations: InternTable[Observed, Observed] = InternTable(book)
-        self.rounds: InternTable[
-            tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]
-        ]
-        self.rounds = InternTable(book)
-        self.observe_as(Observed())
-        self.rounds.number((0, frozenset()), (0, frozenset()))
+        self.rounds: InternTable[Round, Round] = InternTable(book)
+        self.observations.of(Observed())
+        self.rounds.of((0, frozenset()))
         self._position = {name: index for index, name in enumerate(nodes)}
         # By identity, since events and what is observed are deep and slow to hash; the values keep them alive.
         self._after: dict[tuple[int, int, int], tuple[tuple[Output, ...], int]] = {}
         self._digests: dict[tuple[int, int, int, int], tuple[Any, tuple[GlobalReaction, ...]]] = {}
         self._same: dict[tuple[int, Hashable, int, int], tuple[GlobalReaction, ...]] = {}
         self._events: dict[Hashable, Any] = {}
-        self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
-        self._busy: dict[int, tuple[int, ...]] = {}
-        self._under_way: dict[int, tuple[int, ...]] = {}
-        self._ups: dict[int, bool] = {}
 
     @property
     def direct(self) -> bool:
@@ -167,14 +162,6 @@ class Reactions:
                 "verify",
             ) from None
 
-    def number(self, item: Item) -> int:
-        """The number of something in flight."""
-        return self.items.number(item, item)
-
-    def observe_as(self, seen: Observed) -> int:
-        """The number of what was observed."""
-        return self.observations.number(seen, seen)
-
     def observe(self, before: int, node: int, seen: tuple[Output, ...]) -> int:
         """The number of what was observed once these things have left a node.
 
@@ -186,7 +173,7 @@ class Reactions:
         key = (before, node, id(seen))
         known = self._after.get(key)
         if known is None:
-            known = self._after[key] = (seen, self.observe_as(self.observations.values[before].after(node, seen)))
+            known = self._after[key] = (seen, self.observations.of(self.observations.values[before].after(node, seen)))
         return known[1]
 
     def kept(self, *parts: Hashable, make: Callable[[], Any]) -> Any:
@@ -196,43 +183,35 @@ class Reactions:
             known = self._events[parts] = make()
         return known
 
+    @by_number
     def up(self, local: int) -> bool:
         """Whether a node is up."""
-        known = self._ups.get(local)
-        if known is None:
-            known = self._ups[local] = self.locals.up(local)
-        return known
+        return self.locals.up(local)
 
+    @by_number
     def running(self, local: int) -> tuple[int, ...]:
         """Transactions whose machine is in the middle of a program."""
-        known = self._busy.get(local)
-        if known is None:
-            known = self._busy[local] = self.locals.running(local)
-        return known
+        return self.locals.running(local)
 
+    @by_number
     def under_way(self, local: int) -> tuple[int, ...]:
         """Transactions whose local transaction on this node is under way."""
-        known = self._under_way.get(local)
-        if known is None:
-            known = self._under_way[local] = self.locals.under_way(local)
-        return known
+        return self.locals.under_way(local)
 
     def deaf(self, local: int) -> tuple[int, ...]:
         """Transactions whose machine receives nothing now: it is in the middle of a program, to its end or not."""
         return self.running(local) + self.under_way(local)
 
+    @by_number
     def set_timers(self, local: int) -> tuple[tuple[int, Any, bool], ...]:
         """Timers of a node that would change something: (transaction, event, whether it is a daemon's)."""
-        known = self._timers.get(local)
-        if known is None:
-            found = []
-            for tx, name in self.locals.timers(local):
-                event = ("event", tx, Timer(name))
-                outcome = self.locals.outcomes(local, event)[0]
-                if outcome.local != local or outcome.outputs:
-                    found.append((tx, event, tx == DAEMON))
-            known = self._timers[local] = tuple(found)
-        return known
+        found = []
+        for tx, name in self.locals.timers(local):
+            event = ("event", tx, Timer(name))
+            outcome = self.locals.outcomes(local, event)[0]
+            if outcome.local != local or outcome.outputs:
+                found.append((tx, event, tx == DAEMON))
+        return tuple(found)
 
     def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[GlobalReaction, ...]:
         """Reactions to an event, in terms of the global state."""
@@ -255,13 +234,15 @@ class Reactions:
         for output in outcome.outputs:
             kind, value = output
             if kind == "send":
-                adds.append(self.number(Item(MESSAGE, self.where(value), value.tx, ("event", value.tx, value), value)))
+                adds.append(
+                    self.items.of(Item(MESSAGE, self.where(value), value.tx, ("event", value.tx, value), value))
+                )
             elif kind == "publish":
                 tx, tag, message = value
-                adds.append(self.number(Item(PUBLICATION, node, tx, None, message, self.where(message), tag)))
+                adds.append(self.items.of(Item(PUBLICATION, node, tx, None, message, self.where(message), tag)))
             elif kind == "log":
                 tx, request = value
-                adds.append(self.number(Item(LOGGING, node, tx, request=request)))
+                adds.append(self.items.of(Item(LOGGING, node, tx, request=request)))
             elif kind == "acknowledge":
                 acks.append(value)
             else:
@@ -275,9 +256,9 @@ class Reactions:
         request = item.request
         assert request is not None  # noqa: S101 - an invariant of such items
         done = Done(request.tag, "done", (request.voter, vote)) if vote else Done(request.tag, "failed")
-        return self.number(Item(LOGGED, item.node, item.tx, ("event", item.tx, done)))
+        return self.items.of(Item(LOGGED, item.node, item.tx, ("event", item.tx, done)))
 
     def ack(self, item: Item) -> int:
         """The number of the broker's ack of a publication."""
         event = ("event", item.tx, Done(item.tag, "done"))
-        return self.number(Item(DONE, item.node, item.tx, event, item.message, item.consumer, item.tag))
+        return self.items.of(Item(DONE, item.node, item.tx, event, item.message, item.consumer, item.tag))

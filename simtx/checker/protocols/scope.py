@@ -144,8 +144,25 @@ class Scope:
     steps: tuple[Part, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None:
-            self._take_steps(self.steps)
+        problem = self._taken(self.steps) if self.steps is not None else ""
+        problem = problem or self._problem()
+        if problem:
+            raise ScenarioError(problem, "verify")
+
+    def _taken(self, steps: tuple[Part, ...]) -> str:
+        """Let the steps of a plan say how many there are; what is wrong with that, or nothing."""
+        count = len(steps)
+        if not 1 <= count <= _STEPS:
+            return f"the plan has {count} steps; a scope takes 1 to {_STEPS}: leave out those that are like others"
+        for name in ("parallel", "pivot", "revisit", "reads"):
+            given = getattr(self, name)
+            if given not in (False, None, 0) or (name == "pivot" and given is not None):
+                return f"{name} = {given!r}; the steps of the plan say that already"
+        object.__setattr__(self, "participants", count)
+        return ""
+
+    def _problem(self) -> str:
+        """What makes no sense, or nothing."""
         for name, least, most in (
             ("participants", 1, _STEPS),
             ("messages", 1, 4),
@@ -154,64 +171,31 @@ class Scope:
         ):
             value: Any = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise ScenarioError(f"{name} = {value!r}; it must be a whole number from {least} to {most}", "verify")
-        pivot: Any = self.pivot
-        if pivot is not None and (type(pivot) is not int or not 0 <= pivot < self.participants):
-            raise ScenarioError(
-                f"pivot = {self.pivot!r}; it must be the index of a step, 0 to {self.participants - 1}", "verify"
-            )
+                return f"{name} = {value!r}; it must be a whole number from {least} to {most}"
+        for name in ("pivot", "provider_at"):
+            place: Any = getattr(self, name)
+            if place is not None and (type(place) is not int or not 0 <= place < self.participants):
+                return f"{name} = {place!r}; it must be the index of a step, 0 to {self.participants - 1}"
         if self.revisit and self.participants < 2:
-            raise ScenarioError(
-                "revisit = True takes at least 2 participants: one service has two steps then", "verify"
-            )
+            return "revisit = True takes at least 2 participants: one service has two steps then"
         refusals: Any = self.refusals
         if not isinstance(refusals, int) or not 0 <= refusals <= self.participants:
-            raise ScenarioError(
-                f"refusals = {refusals!r}; it must be True, False, or a number of steps, 0 to {self.participants}",
-                "verify",
-            )
+            return f"refusals = {refusals!r}; it must be True, False, or a number of steps, 0 to {self.participants}"
         retained: Any = self.retained
         if retained is not None and (type(retained) is not int or retained < 0):
-            raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
+            return f"retained = {self.retained!r}; it must be a number of rows, or None for all"
         if not (self.upgrade is None or isinstance(self.upgrade, Rollout) or self.upgrade in get_args(Unreadable)):
-            raise ScenarioError(f"upgrade = {self.upgrade!r}; it must be 'stop', 'skip', 'gated', or None", "verify")
+            return f"upgrade = {self.upgrade!r}; it must be 'stop', 'skip', 'gated', or None"
         backs: Any = self.upgrade.backs if isinstance(self.upgrade, Rollout) else 0
         if type(backs) is not int or not 0 <= backs <= MOST_BACKS:
-            raise ScenarioError(
-                f"upgrade: backs = {backs!r}; it must be a whole number from 0 to {MOST_BACKS}", "verify"
-            )
+            return f"upgrade: backs = {backs!r}; it must be a whole number from 0 to {MOST_BACKS}"
         if self.isolation not in get_args(Isolation):
-            raise ScenarioError(
-                f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"
-            )
-        place: Any = self.provider_at
-        if place is not None and (type(place) is not int or not 0 <= place < self.participants):
-            raise ScenarioError(
-                f"provider_at = {place!r}; it must be the index of a step, 0 to {self.participants - 1}", "verify"
-            )
-        if place is not None and self.provider is None:
-            raise ScenarioError("provider_at says where a provider is: say what it remembers, too (provider)", "verify")
+            return f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'"
+        if self.provider_at is not None and self.provider is None:
+            return "provider_at says where a provider is: say what it remembers, too (provider)"
         if self.provider not in (None, *get_args(Remembers)):
-            raise ScenarioError(
-                f"provider = {self.provider!r}; it must be 'keys', 'nothing', or None: there is no provider", "verify"
-            )
-
-    def _take_steps(self, steps: tuple[Part, ...]) -> None:
-        count = len(steps)
-        if not 1 <= count <= _STEPS:
-            raise ScenarioError(
-                f"the plan has {count} steps; a scope takes 1 to {_STEPS}: leave out those that are like others",
-                "verify",
-            )
-        for name, given in (
-            ("parallel", self.parallel),
-            ("pivot", self.pivot),
-            ("revisit", self.revisit),
-            ("reads", self.reads),
-        ):
-            if given not in (False, None, 0) or (name == "pivot" and given is not None):
-                raise ScenarioError(f"{name} = {given!r}; the steps of the plan say that already", "verify")
-        object.__setattr__(self, "participants", count)
+            return f"provider = {self.provider!r}; it must be 'keys', 'nothing', or None: there is no provider"
+        return ""
 
     def changed(self, **changes: Any) -> Scope:
         """This scope with other numbers."""

@@ -123,7 +123,7 @@ class Steps:
         self._under_way = self.reactions.under_way
         self._deaf = self.reactions.deaf
         self._set_timers = self.reactions.set_timers
-        self._number = self.reactions.number
+        self._number = self.reactions.items.of
         self._observe = self.reactions.observe
         self._kept = self.reactions.kept
         self._digests = self.reactions.digests
@@ -152,7 +152,7 @@ class Steps:
             busy = True
             yield from self._asked(state)
         if budget & REPEAT * MASK:
-            yield from self._asked_again(state)
+            yield from self._asked(state, again=True)
         for node, local in enumerate(nodes):
             if not self._up(local):
                 if not self._lasting:
@@ -393,36 +393,24 @@ class Steps:
             copied = (nodes, _with(net, (copy,)), marked, seen, budget - DUPLICATE, rest)
             yield from self._react(copied, action._replace(note="copy"))
 
-    def _asked(self, state: State) -> Iterator[tuple[Action, State]]:
-        """The client's requests reach the entry node, while it is up."""
+    def _asked(self, state: State, *, again: bool = False) -> Iterator[tuple[Action, State]]:
+        """The client's requests reach the entry node, while it is up; or `again` those that have reached it, as if the client had got no answer."""
         nodes, net, broker, seen, budget, rest = state
         local = nodes[self.entry]
         if not self._up(local):
             return
+        note = ""
+        if again:
+            note, budget = "again", budget - REPEAT
         for tx in range(self.scope.messages):
-            if rest >> tx & 1 and tx not in self._deaf(local):
+            if (not rest >> tx & 1) is again and tx not in self._deaf(local):
                 event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
                 left = rest & ~(1 << tx)
                 # Nobody will ask any more, so which plan it was is in the machines alone: states of several plans become one.
                 if not left & REQUESTS and not budget & REPEAT * MASK:
                     left &= ~(REQUESTS << VARIANT_SHIFT)
                 after = (nodes, net, broker, seen, budget, left)
-                yield from self._react(after, Action("request", self.entry, event))
-
-    def _asked_again(self, state: State) -> Iterator[tuple[Action, State]]:
-        """A request that has reached the entry node before comes again, as if the client had got no answer."""
-        nodes, net, broker, seen, budget, rest = state
-        local = nodes[self.entry]
-        if not self._up(local):
-            return
-        left = rest
-        if not rest & REQUESTS and not (budget - REPEAT) & REPEAT * MASK:
-            left &= ~(REQUESTS << VARIANT_SHIFT)
-        for tx in range(self.scope.messages):
-            if not rest >> tx & 1 and tx not in self._deaf(local):
-                event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
-                after = (nodes, net, broker, seen, budget - REPEAT, left)
-                yield from self._react(after, Action("request", self.entry, event, note="again"))
+                yield from self._react(after, Action("request", self.entry, event, note=note))
 
     def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
         """An operator turns to a transaction, stuck or not; at the hub, if there is one."""
@@ -499,8 +487,7 @@ class Steps:
 
     def _turn(self, rest: int, count: int, fired: frozenset[tuple[int, int, str]]) -> int:
         """The bits of a state in which these have had their turn in this round."""
-        entry = (count, fired)
-        number = self.reactions.rounds.number(entry, entry)
+        number = self.reactions.rounds.of((count, fired))
         return rest & (1 << self._wait) - 1 | number << self._wait
 
     def _react(self, base: State, action: Action) -> Iterator[tuple[Action, State]]:

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise, permutations, product
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.checker.explorer.interning import InternTable
-from simtx.checker.protocols.exchange import Exchange, Memo, Parts, Places, nodes_by_step, swap
+from simtx.checker.explorer.interning import InternTable, by_number
+from simtx.checker.protocols.exchange import Exchange, Parts, Places, nodes_by_step, swap
 from simtx.checker.protocols.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
 from simtx.checker.protocols.local import PAUSED, Reaction
 from simtx.checker.protocols.renaming import Renaming
@@ -75,23 +76,19 @@ class Symmetry:
         self.classes: list[tuple[int, ...]] = []
         self._signatures: InternTable[Hashable, None] = InternTable(model.book)
         self._by_step = nodes_by_step(model)
-        self._exchanges = Memo(lambda places: Exchange(model, self.names, self.kinds, places))
+        self._exchange = cache(lambda places: Exchange(model, self.names, self.kinds, places))
         self._find_classes()
         self.kinds = [next((k for k, one in enumerate(self.classes) if p in one), -1) for p in range(count)]
-        self._exchanges.clear()
-        self._straight: Exchange = self._exchanges[tuple(range(count))]
+        self._exchange.cache_clear()
+        self._straight = self._exchange(tuple(range(count)))
         self._generators = [
-            self._exchanges[swap(count, one, other)] for members in self.classes for one, other in pairwise(members)
+            self._exchange(swap(count, one, other)) for members in self.classes for one, other in pairwise(members)
         ]
         self._checked: set[tuple[int, int, Hashable, int]] = set()
         self._events: defaultdict[int, set[tuple[int, Hashable, int]]] = defaultdict(set)
         self._orders: defaultdict[int, set[int]] = defaultdict(set)
         self._tellings: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
-        self._local_traits = Memo(self._local_trait)
-        self._item_traits = Memo(self._item_trait)
-        self._rest_traits = Memo(self._rest_trait)
         self._known: dict[tuple[Places, Places, int, int], Parts] = {}
-        self._uniform = Memo(self._is_uniform)
 
     # --- who is alike -----------------------------------------------------------------------------------------------------------
 
@@ -115,11 +112,11 @@ class Symmetry:
         model, scope = self.model, self.model.scope
         if (scope.writes(one), scope.kind(one)) != (scope.writes(other), scope.kind(other)):
             return False
-        exchange: Exchange = self._exchanges[swap(scope.participants, one, other)]
-        straight: Exchange = self._exchanges[tuple(range(scope.participants))]
+        exchange = self._exchange(swap(scope.participants, one, other))
+        straight = self._exchange(tuple(range(scope.participants)))
         first = model.initial()[0][0]
         if any(
-            exchange.locals[local] != straight.locals[first[exchange.nodes[node]]] for node, local in enumerate(first)
+            exchange.local(local) != straight.local(first[exchange.nodes[node]]) for node, local in enumerate(first)
         ):
             return False
         for variant, requests in enumerate(model.requests):
@@ -163,7 +160,7 @@ class Symmetry:
         again: list[tuple[int, int, Any, int]] = []
         # Neighbours of a class generate all of its permutations, so that n - 1 comparisons stand for n!.
         for exchange in (self._straight, *self._generators):
-            twin, moved, renamed = exchange.locals[local], exchange.nodes[node], exchange.event(event)
+            twin, moved, renamed = exchange.local(local), exchange.nodes[node], exchange.event(event)
             theirs = known.outcomes(twin, renamed, fail)
             same = self._results(exchange, outcomes) == self._results(self._straight, theirs)
             if not same or self._patience(exchange, local) != self._patience(self._straight, twin):
@@ -184,7 +181,7 @@ class Symmetry:
 
     def _in_any_order(self, node: int, local: int, event: Any, fail: int) -> list[tuple[int, int, Any, int]]:
         """The same reaction in every order of the participants that has occurred."""
-        normal, telling = self._straight.locals[local], self._straight.event(event)
+        normal, telling = self._straight.local(local), self._straight.event(event)
         case = (node, telling, fail)
         if case in self._events[normal]:
             return []
@@ -194,7 +191,7 @@ class Symmetry:
 
     def _ordered(self, local: int) -> list[tuple[int, int, Any, int]]:
         """A local state as it occurs, its participants in some order."""
-        normal = self._straight.locals[local]
+        normal = self._straight.local(local)
         if local == normal or local in self._orders[normal]:
             return []
         self._orders[normal].add(local)
@@ -225,7 +222,7 @@ class Symmetry:
             outputs = Counter(
                 "fault" if output.kind == "fault" else exchange.renaming.value(output) for output in outcome.outputs
             )
-            results[exchange.locals[self.model.locals.calm(outcome.local)], frozenset(outputs.items())] += 1
+            results[exchange.local(self.model.locals.calm(outcome.local)), frozenset(outputs.items())] += 1
         return results
 
     def _patience(self, exchange: Exchange, local: int) -> Counter[Hashable]:
@@ -256,23 +253,23 @@ class Symmetry:
         about: dict[int, list[int]] = {member: [] for members in self.classes for member in members}
         simple = True
         for number in net:
-            traits = self._item_traits[number]
+            traits = self._item_trait(number)
             simple &= len(traits) < 2
             for member, trait in traits:
                 about[member].append(trait)
         keys: dict[int, list[Any]] = {}
-        waits = self._rest_traits[rest]
+        waits = self._rest_trait(rest)
         stuck = self.model.observations[seen].stuck
-        for member, traits in about.items():
-            traits.sort()
-            keys[member] = [traits, waits[member], sorted(tx for node, tx in stuck if node == member)]
+        for member, told in about.items():
+            told.sort()
+            keys[member] = [told, waits[member], sorted(tx for node, tx in stuck if node == member)]
         said: dict[int, list[tuple[bool, int]]] = {member: [] for member in about}
         for node, local in enumerate(nodes):
-            of_whom = self._local_traits[local]
+            of_whom = self._local_trait(local)
             for member, trait in of_whom:
                 said[member].append((node == member, trait))
             if of_whom and (len(of_whom) > 1 or of_whom[0][0] != node):
-                simple &= node not in about and self._uniform[local]
+                simple &= node not in about and self._is_uniform(local)
         for member, what in said.items():
             keys[member].append(sorted(what))
         places = list(range(len(self.kinds)))
@@ -282,8 +279,7 @@ class Symmetry:
         # If nothing speaks of two members at once, to sort them by what is said of each is enough. Otherwise members with equal keys
         # may still differ in what binds them together, and every arrangement of these is tried: the smallest state represents the orbit.
         choices = [tuple(places)] if simple else self._arrangements(keys)
-        found: Parts = min(self._exchanges[one].parts(nodes, net, seen, rest) for one in choices)
-        return found
+        return min(self._exchange(one).parts(nodes, net, seen, rest) for one in choices)
 
     def _arrangements(self, keys: dict[int, list[Any]]) -> list[Places]:
         """All ways to sort the members of each class by their keys."""
@@ -316,6 +312,7 @@ class Symmetry:
                 found.append((member, self._signatures.number(said, None)))
         return tuple(found)
 
+    @by_number
     def _local_trait(self, number: int) -> tuple[tuple[int, int], ...]:
         """What a local state says of whom; met here for the first time, it is also a possible order of the participants."""
         for case in self._ordered(number):
@@ -331,12 +328,14 @@ class Symmetry:
 
         return self._trait(value)
 
+    @by_number
     def _item_trait(self, number: int) -> tuple[tuple[int, int], ...]:
         item = self.model.items[number]
         for case in self._told(item.event):
             self.check(*case)
         return self._trait(lambda renaming: (item.kind, item.tx, renaming.value(item.event)))
 
+    @by_number
     def _rest_trait(self, rest: int) -> tuple[tuple[int, ...], ...]:
         """For each participant, what it is to refuse, and when it had its turn."""
         count, fired = self.model.reactions.rounds.values[rest >> WAIT_SHIFT]
@@ -351,12 +350,13 @@ class Symmetry:
             found.append((self._signatures.number((count, parts, turns), None),))
         return tuple(found)
 
+    @by_number
     def _is_uniform(self, local: int) -> bool:
         """Whether nothing but what a local state says of each member tells its members apart."""
-        said = dict(self._local_traits[local])
+        said = dict(self._local_trait(local))
         count = len(self.kinds)
         return all(
-            self._exchanges[swap(count, one, other)].locals[local] == self._straight.locals[local]
+            self._exchange(swap(count, one, other)).local(local) == self._straight.local(local)
             for members in self.classes
             for one in members
             for other in members

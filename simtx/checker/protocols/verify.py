@@ -416,22 +416,20 @@ def _has_daemons(model: ProtocolModel) -> bool:
 def _with_overtaking(verdict: Verdict, strategy: Strategy, clock: _Clock) -> Verdict:
     """The verdict, completed by two transactions that commit in another order than that of their outbox rows."""
     scope = Scope(participants=2, messages=2, overtakes=1, crashes=0, duplicates=0, timeouts=0, refusals=False)
-    model = ProtocolModel(strategy, scope, deadline=clock.deadline)
-    with arguments_of("verify"):
-        exploration = explore(model.model(), **clock.limits(progress=False))
-    return _completed(verdict, strategy, model, clock.told(exploration))
+    return _completed(verdict, strategy, ProtocolModel(strategy, scope, deadline=clock.deadline), clock)
 
 
 def _with_validity(verdict: Verdict, strategy: Strategy, clock: _Clock) -> Verdict:
     """The verdict, completed by what the same plans come to without faults and refusals."""
-    model = ProtocolModel(strategy, verdict.scope.faultless())
+    return _completed(verdict, strategy, ProtocolModel(strategy, verdict.scope.faultless()), clock, only="validity")
+
+
+def _completed(
+    verdict: Verdict, strategy: Strategy, model: ProtocolModel, clock: _Clock, *, only: str | None = None
+) -> Verdict:
+    """The verdict, with what an exploration of another model finds beside; a story of its own scope stays."""
     with arguments_of("verify"):
-        exploration = explore(model.model(only="validity"), **clock.limits(progress=False))
-    return _completed(verdict, strategy, model, clock.told(exploration))
-
-
-def _completed(verdict: Verdict, strategy: Strategy, model: ProtocolModel, exploration: Exploration) -> Verdict:
-    """The verdict, with what another exploration has found beside; a story of its own scope stays."""
+        exploration = clock.told(explore(model.model(only), **clock.limits(progress=False)))
     stories = {one.name: Story.of(one.name, model, one.path, strategy) for one in exploration.violations}
     violations = {**stories, **verdict.violations}
     return replace(

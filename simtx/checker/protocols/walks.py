@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final
 
 from simtx.checker.explorer.exploration import Exploration
+from simtx.checker.explorer.interning import by_number
 from simtx.checker.explorer.model import Step
 from simtx.checker.protocols.layout import ENDED, HALTED, State
 from simtx.checker.protocols.protocol import ProtocolModel
@@ -49,7 +50,6 @@ class Walks:
         self.goals: dict[str, bool] = dict.fromkeys(model.model().goals, False)
         self.seen: set[int] = set()
         self._goals = dict(model.model().goals)
-        self._items: dict[int, str] = {}
         self._events: dict[int, tuple[Any, str]] = {}  # by identity, since events are deep; the values keep them alive
         self._always = model.judge.always()
         self._at_rest = model.judge.at_rest()
@@ -101,11 +101,9 @@ class Walks:
         item = "" if action.item < 0 else self._words(action.item)
         return action.kind, action.node, what, item, action.choice, action.fail, action.note, lost
 
+    @by_number
     def _words(self, number: int) -> str:
-        known = self._items.get(number)
-        if known is None:
-            known = self._items[number] = repr(self.model.items[number])
-        return known
+        return repr(self.model.items[number])
 
     def _event(self, event: Any) -> str:
         known = self._events.get(id(event))
@@ -134,23 +132,14 @@ def walked(
             break
         walks.walk(number, strategy)
         taken += 1
-    told: dict[str, Any] = {
-        "model": model.strategy.name,
-        "complete": False,
-        "stopped": f"{taken:,} random walks from seed {seed}" + ("" if taken == count else f", of {count:,}"),
-        "states": len(walks.seen),
-        "transitions": walks.steps,
-        "levels": (1,) * walks.longest,
-        "unexpanded": 0,
-        "terminal": 0,
-        "violations": [],
-        "deadlocks": [],
-        "deadlock_count": 0,
-        "goals": {},
-        "invariants": tuple(dict.fromkeys((*walks.model.judge.always(), "termination", *walks.model.judge.at_rest()))),
-        "coverage": None,
-        "seconds": monotonic() - started,
-        "workers": 1,
-        "symmetry": False,
-    }
-    return walks, Exploration(**told)
+    exploration = Exploration(
+        model=model.strategy.name,
+        complete=False,
+        stopped=f"{taken:,} random walks from seed {seed}" + ("" if taken == count else f", of {count:,}"),
+        states=len(walks.seen),
+        transitions=walks.steps,
+        levels=(1,) * walks.longest,
+        invariants=tuple(dict.fromkeys((*model.judge.always(), "termination", *model.judge.at_rest()))),
+        seconds=monotonic() - started,
+    )
+    return walks, exploration
