@@ -199,6 +199,7 @@ def _register_views() -> None:
         ("saturation-text", "simtx.report.saturation", "text"),
         ("diagram", "simtx.report.diagram", "draw"),
         ("player", "simtx.lab.timeline", "player"),
+        ("explorer", "simtx.lab.widgets", "view"),
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),

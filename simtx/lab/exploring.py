@@ -36,6 +36,7 @@ from simtx.lab.telling import Told, tell
 from simtx.scenario import load
 from simtx.scenario.provenance import strategy_text
 from simtx.scenario.units import hint
+from simtx.views import view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -323,10 +324,10 @@ class Explorer:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Sliders and the picture; beside them the picture alone, for pages that cannot have sliders."""
         try:
-            from simtx.lab.widgets import view
+            widget = view("explorer")
         except ImportError:
             return {"text/plain": str(self), "text/html": f"<p>{escape(_NO_WIDGETS)}</p>{self.svg()}"}
-        shown: dict[str, Any] = dict(view(self)._repr_mimebundle_())
+        shown: dict[str, Any] = dict(widget(self)._repr_mimebundle_())
         return {**shown, "text/plain": repr(self), "text/html": self.svg()}
 
     def __repr__(self) -> str:

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from simtx.lab import page
 from simtx.lab.answer import OUTCOMES, TIMES, Answer, Estimate
 from simtx.report import style
-from simtx.report.axes import logarithmic, short
 from simtx.report.catalogue import axis_label, metric
 from simtx.report.catalogue import number as shown
+from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,12 +52,7 @@ def figure(answer: Answer, explorer: Shown) -> Figure:
 
 def svg(answer: Answer, explorer: Shown) -> str:
     """The picture as SVG for a page."""
-
-    def draw() -> Figure:
-        with style.context():
-            return _drawn(answer, explorer)
-
-    return page.svg(draw, f"{finding(answer, explorer)}. {answer.status}")
+    return page.svg(lambda: figure(answer, explorer), f"{finding(answer, explorer)}. {answer.status}")
 
 
 def finding(answer: Answer, explorer: Shown) -> str:
@@ -171,9 +166,9 @@ def times(answer: Answer, explorer: Shown, *, ax: Axes) -> Axes:
                 va="center",
                 fontsize=9,
             )
-    logarithmic(ax, known, "x")
+    canvas.logarithmic(ax, known, "x")
     if ax.get_xscale() == "linear":
-        ax.xaxis.set_major_formatter(short)
+        ax.xaxis.set_major_formatter(canvas.tick)
         ax.locator_params(axis="x", nbins=4)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
@@ -258,11 +253,11 @@ def curve(answer: Answer, explorer: Shown, *, ax: Axes) -> Axes:
             ax.plot(
                 [x], [scale * here.mean], marker=look.marker, color=look.colour, markersize=8, markerfacecolor="none"
             )
-    logarithmic(ax, seen)
+    canvas.logarithmic(ax, seen)
     ax.margins(y=0.08)
     ratio = control.values[-1] / control.values[0] if control.values[0] > 0 else 0.0
     if ratio > 5:
-        logarithmic(ax, control.values, "x")
+        canvas.logarithmic(ax, control.values, "x")
     ax.set_xlim(control.values[0], control.values[-1])
     ax.axvline(
         float(answer.state.values.get(control.name, control.base)),
@@ -279,5 +274,5 @@ def curve(answer: Answer, explorer: Shown, *, ax: Axes) -> Axes:
     ax.set_xlabel(f"{control.label}\nmarks: played, dashed: interpolated")
     ax.set_title(_folded(axis_label(name, explorer.scenario), 42), fontsize=9.5)
     if ax.get_yscale() == "linear":
-        ax.yaxis.set_major_formatter(short)
+        ax.yaxis.set_major_formatter(canvas.tick)
     return ax

@@ -6,10 +6,8 @@ All that is decided is decided in `simtx.lab.exploring`; here its controls becom
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets  # type: ignore[import-untyped]
 
@@ -17,13 +15,11 @@ from simtx.errors import SimtxError
 from simtx.experiments.stories import stories
 from simtx.lab.answer import METRICS, Answer
 from simtx.lab.controls import Control
-from simtx.lab.picture import Shown
 from simtx.lab.telling import Told
 from simtx.report.catalogue import axis_label
 
 if TYPE_CHECKING:
-    from simtx.lab.failures import Failure
-    from simtx.lab.state import State
+    from simtx.lab.exploring import Explorer
 
 _WIDE: Final = {"description_width": "110px"}
 _SLIDERS: Final = "320px"
@@ -38,46 +34,6 @@ _TITLES: Final = {
 }
 
 
-class Moved(Shown, Protocol):
-    """What widgets do with their explorer; `simtx.lab.exploring.Explorer` says what each does."""
-
-    controls: dict[str, Control]
-    failures: dict[str, Failure]
-
-    @property
-    def state(self) -> State:
-        """Where everything stands."""
-
-    @property
-    def answer(self) -> Answer | None:
-        """The last answer."""
-
-    @property
-    def text(self) -> str:
-        """A text that opens the explorer again."""
-
-    def move(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
-        """Move controls."""
-
-    def strike(self, failure: str | None) -> None:
-        """Play a failure."""
-
-    def draw(self, metric: str) -> None:
-        """Draw another metric."""
-
-    def reset(self) -> None:
-        """Move everything back."""
-
-    def tell(self, story: str, then: Callable[[Told], None]) -> None:
-        """Play a failure story."""
-
-    def on_answer(self, listener: Callable[[Answer], None]) -> None:
-        """Call a function with each answer."""
-
-    def save(self, file: str | Path) -> Path:
-        """Write the scenario as a file."""
-
-
 class View:
     """The widgets of one explorer.
 
@@ -85,7 +41,7 @@ class View:
         explorer: The explorer.
     """
 
-    def __init__(self, explorer: Moved) -> None:
+    def __init__(self, explorer: Explorer) -> None:
         self.explorer = explorer
         self._follower = 0  # the thread that is setting widgets to where the explorer stands
         self.inputs = {name: self._input(control) for name, control in explorer.controls.items()}
@@ -229,6 +185,6 @@ def _said(text: str) -> str:
     return f'<span style="color:var(--jp-ui-font-color1, inherit)">{escape(text)}</span>'
 
 
-def view(explorer: Moved) -> Any:
+def view(explorer: Explorer) -> Any:
     """The widget of an explorer."""
     return View(explorer).box

@@ -11,7 +11,7 @@ import numpy as np
 from simtx.listing import aligned
 from simtx.report import style
 from simtx.report.footer import footed
-from simtx.report.pictures import canvas
+from simtx.report.pictures import canvas, faults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,34 +95,17 @@ def plot(alerts: Alerts, *, ax: Axes | None = None, figsize: tuple[float, float]
     """When each rule fired, with the faults of the run shaded.
 
     A bar is filled where the alert belongs to a fault, and hatched where it is a false alarm. Rules that never fired are named below.
-
-    Args:
-        alerts: Of one run.
-        ax: Where to draw; None: in a new figure.
-        figsize: Inches of a new figure.
     """
     rules = [rule for rule in alerts.rules if any(one.rule.name == rule.name for one in alerts.fired)]
     silent = [rule.name for rule in alerts.rules if rule not in rules]
     times = alerts.signals.times
     end = float(times[-1]) if len(times) else 1.0
     with style.context():
-        theme = style.theme()
         ax = canvas.axes(ax, figsize, (8.0, 1.7 + 0.3 * max(len(rules), 2)))
         ax.set_xlim(0, end)
         for one in alerts.struck:
-            over = min(one.end, end)
-            ax.axvspan(one.begin, over, color=theme.fault, alpha=0.28 if theme.dark else 0.13, linewidth=0, zorder=0)
-            ax.axvline(one.begin, color=theme.fault, alpha=0.6, linewidth=0.8, zorder=0)
-        if alerts.signals.ended < end:
-            ax.axvspan(
-                alerts.signals.ended,
-                end,
-                facecolor=theme.shade,
-                edgecolor=theme.grid,
-                hatch="//",
-                linewidth=0,
-                zorder=0,
-            )
+            faults.shade_fault(ax, one.begin, min(one.end, end))
+        faults.shade_rest(ax, alerts.signals.ended, end)
         for row, rule in enumerate(rules):
             for alert in alerts.fired:
                 if alert.rule.name == rule.name:

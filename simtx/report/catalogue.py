@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from simtx.metrics.censored import longer_than
-from simtx.metrics.intervals import Interval
+from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 
 ANSWER_MEANS: Final = {"decided": "decided", "accepted": "only accepted"}
 """Promise of the first answer to the client, in the words of the tables."""
@@ -166,19 +166,19 @@ OF_DERIVED: Final = {
 }
 """Label, unit and scale of the metrics of a derived store."""
 _OF_GROUP: Final = {
-    "events": ("events", "per run"),
-    "lag_p50_ms": ("from commit to effect, median", "ms"),
-    "lag_p99_ms": ("from commit to effect, 99 %", "ms"),
-    "lag_max_ms": ("from commit to effect, longest", "ms"),
-    "waiting_max": ("events stored and not applied, most at once", "count"),
-    "rebalances": ("rebalances", "per run"),
-    "refused": ("writes of former owners refused", "per run"),
-    "again": ("events applied again", "per run"),
-    "late": ("events applied behind later ones", "per run"),
-    "skipped": ("events never applied", "per run"),
-    "wrong_at_end": ("keys wrong at the end", "per run"),
+    "events": ("events", "per run", 1.0),
+    "lag_p50_ms": ("from commit to effect, median", "ms", 1.0),
+    "lag_p99_ms": ("from commit to effect, 99 %", "ms", 1.0),
+    "lag_max_ms": ("from commit to effect, longest", "ms", 1.0),
+    "waiting_max": ("events stored and not applied, most at once", "count", 1.0),
+    "rebalances": ("rebalances", "per run", 1.0),
+    "refused": ("writes of former owners refused", "per run", 1.0),
+    "again": ("events applied again", "per run", 1.0),
+    "late": ("events applied behind later ones", "per run", 1.0),
+    "skipped": ("events never applied", "per run", 1.0),
+    "wrong_at_end": ("keys wrong at the end", "per run", 1.0),
 }
-"""Label and unit of the metrics of a consumer group."""
+"""Label, unit and scale of the metrics of a consumer group."""
 _OF_AGGREGATE: Final = {
     "commands": ("commands", "per run", 1.0),
     "conflict_share": ("appends that met a conflict", "%", 100.0),
@@ -193,9 +193,12 @@ _OF_AGGREGATE: Final = {
     "longest_stream": ("longest stream", "events", 1.0),
 }
 """Label, unit and scale of the metrics of a kind of aggregates."""
-_AGGREGATE: Final = re.compile(rf"aggregate_(\w+?)_({'|'.join(_OF_AGGREGATE)})")
-_GROUP: Final = re.compile(rf"group_(\w+?)_({'|'.join(_OF_GROUP)})")
-_DERIVED: Final = re.compile(rf"derived_(\w+?)_({'|'.join(OF_DERIVED)})")
+_BESIDE: Final = (
+    ("derived", OF_DERIVED, "Derived stores", "nobody has read an old value"),
+    ("group", _OF_GROUP, "Consumer groups", "no event was applied"),
+    ("aggregate", _OF_AGGREGATE, "Aggregates", "no command has come"),
+)
+"""What a scenario has beside its transactions: how names of its metrics begin, their labels, their heading, and why one may have no value."""
 
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 """Metrics of the tables, in the order in which they are listed."""
@@ -206,36 +209,14 @@ def metric(name: str) -> Metric:
     return METRICS.get(name) or of_beside(name) or Metric(name, name.replace("_", " "), "", "Other")
 
 
-def of_group(name: str) -> Metric | None:
-    """A metric of a consumer group, which has the group's name in it."""
-    match = _GROUP.fullmatch(name)
-    if match is None:
-        return None
-    label, unit = _OF_GROUP[match[2]]
-    return Metric(name, f"{match[1]}: {label}", unit, "Consumer groups", absent="no event was applied")
-
-
-def of_aggregate(name: str) -> Metric | None:
-    """A metric of a kind of aggregates, which has its name in it."""
-    match = _AGGREGATE.fullmatch(name)
-    if match is None:
-        return None
-    label, unit, scale = _OF_AGGREGATE[match[2]]
-    return Metric(name, f"{match[1]}: {label}", unit, "Aggregates", scale, absent="no command has come")
-
-
 def of_beside(name: str) -> Metric | None:
-    """A metric of what the scenario has beside its transactions: derived stores, consumer groups, aggregates."""
-    return of_derived(name) or of_group(name) or of_aggregate(name)
-
-
-def of_derived(name: str) -> Metric | None:
-    """A metric of a derived store, which has the store's name in it."""
-    match = _DERIVED.fullmatch(name)
-    if match is None:
-        return None
-    label, unit, scale = OF_DERIVED[match[2]]
-    return Metric(name, f"{match[1]}: {label}", unit, "Derived stores", scale, absent="nobody has read an old value")
+    """A metric of a derived store, a consumer group or a kind of aggregates, which has that one's name in it."""
+    for kind, known, heading, absent in _BESIDE:
+        match = re.fullmatch(rf"{kind}_(\w+?)_({'|'.join(known)})", name)
+        if match is not None:
+            label, unit, scale = known[match[2]]
+            return Metric(name, f"{match[1]}: {label}", unit, heading, scale, absent=absent)
+    return None
 
 
 def unit(shown: Metric, scenario: Any) -> str:
@@ -246,11 +227,20 @@ def unit(shown: Metric, scenario: Any) -> str:
     return sums[0].unit or "value" if sums else "value"
 
 
+def beginning(name: str) -> str:
+    """Label of a metric, as a sentence begins."""
+    label = metric(name).label
+    return label[0].upper() + label[1:]
+
+
+def best(name: str) -> str:
+    """End of a metric that is the better one, in a word."""
+    return "highest" if name in HIGHER_IS_BETTER else "lowest"
+
+
 def axis_label(name: str, scenario: Any) -> str:
     """Label of an axis, with the unit: ``request to answer, 99 % [ms]``."""
-    shown = metric(name)
-    text = unit(shown, scenario)
-    label = shown.label[0].upper() + shown.label[1:]
+    text, label = unit(metric(name), scenario), beginning(name)
     return f"{label} [{text}]" if text else label
 
 

@@ -35,22 +35,6 @@ _FONT: Final = 9.0
 _TICK: Final = 0.055  # half a tick, in lanes
 _BAND: Final = 0.05  # half a span, in lanes
 
-_ARROW_COLOURS: Final = {
-    "message": "#333333",
-    "publish": "#7B4FA3",
-    "delivery": "#7B4FA3",
-    "confirmation": "#A68DC0",
-    "request": "#0072B2",
-    "answer": "#0072B2",
-}
-_ON_DARK: Final = {
-    "message": "#D8D8D8",
-    "publish": "#C9A8E6",
-    "delivery": "#C9A8E6",
-    "confirmation": "#9F8AB5",
-    "request": "#7CC4F0",
-    "answer": "#7CC4F0",
-}
 _LEGEND: Final = {
     "forced": "forced to disk",
     "lazy": "written lazily",
@@ -135,11 +119,6 @@ def _finding(trace: EventLog, sequence: Sequence) -> str:
     return f"Transaction {sequence.tx}{whose}{outcome}{after}"
 
 
-def _arrow_colour(kind: str) -> str:
-    """The colour of a kind of message, on light or dark paper."""
-    return (_ON_DARK if style.theme().dark else _ARROW_COLOURS)[kind]
-
-
 def _margin(sequence: Sequence) -> float:
     """Room right of the last lane, in lanes, for what is written there."""
     place = {name: position - len(sequence.lanes) + 1 for position, name in enumerate(sequence.lanes)}
@@ -156,6 +135,7 @@ class _Pen:
         self.steps = steps
         self.x = {name: float(position) for position, name in enumerate(sequence.lanes)}
         self.used: set[str] = set()
+        self.theme = style.theme()
 
     def draw(self, title: str) -> None:
         """All of it, from the back to the front."""
@@ -195,10 +175,10 @@ class _Pen:
         self.ax.set_ylabel("step" if self.steps else f"ms{since}")
         for row, seconds in self.sequence.breaks:
             self.ax.axhline(row, color="#BBBBBB", linewidth=0.7, linestyle=(0, (1, 3)), zorder=0, gid="break")
-            box = {"boxstyle": "square,pad=0.1", "facecolor": style.theme().paper, "edgecolor": "none"}
+            box = {"boxstyle": "square,pad=0.1", "facecolor": self.theme.paper, "edgecolor": "none"}
             note = f"{1000 * seconds:.0f} steps later" if self.steps else f"{duration(seconds)} later"
             self.ax.text(
-                -0.47, row, note, fontsize=_FONT, color=style.theme().muted, style="italic", va="center", bbox=box
+                -0.47, row, note, fontsize=_FONT, color=self.theme.muted, style="italic", va="center", bbox=box
             )
 
     def _lane(self, name: str) -> None:
@@ -211,7 +191,7 @@ class _Pen:
             self.ax.plot(
                 [x, x],
                 [span.top, span.bottom],
-                color=style.theme().fault,
+                color=self.theme.fault,
                 linewidth=1.1,
                 linestyle=(0, (1, 2.5)),
                 zorder=1,
@@ -220,7 +200,7 @@ class _Pen:
             row = span.bottom
         self.ax.plot([x, x], [row, bottom], color="#9A9A9A", linewidth=1.1, zorder=1, gid="lane")
         light = {"client": "#E3EEF7", "broker": "#EFE7F5", "vote-store": "#EFE7F5"}.get(name, "#F0F0F0")
-        colour = style.theme().shade if style.theme().dark else light
+        colour = self.theme.shade if self.theme.dark else light
         box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#888888", "linewidth": 0.8}
         self.ax.text(
             x, -1.35, name, ha="center", va="center", fontsize=_FONT + 1, fontweight="bold", bbox=box, gid="lane-name"
@@ -228,7 +208,7 @@ class _Pen:
 
     def _span(self, span: Span) -> None:
         self.used.add(span.kind)
-        colour, alpha = (style.IN_DOUBT, 0.85) if span.kind == "in-doubt" else (style.theme().fault, 0.12)
+        colour, alpha = (style.IN_DOUBT, 0.85) if span.kind == "in-doubt" else (self.theme.fault, 0.12)
         corner, height = (self.x[span.node] - _BAND, span.top), span.bottom - span.top
         self.ax.add_patch(
             Rectangle(
@@ -239,7 +219,7 @@ class _Pen:
     def _arrow(self, arrow: Arrow) -> None:
         source, target = self.x[arrow.source], self.x[arrow.target]
         colour = (
-            style.theme().fault if arrow.lost else style.theme().muted if arrow.under_way else _arrow_colour(arrow.kind)
+            self.theme.fault if arrow.lost else self.theme.muted if arrow.under_way else style.arrow_colour(arrow.kind)
         )
         dotted = arrow.kind == "confirmation" or arrow.under_way
         dashes: Any = (0, (4, 2)) if arrow.repeated else (0, (1.5, 1.5)) if dotted else "-"
@@ -278,7 +258,7 @@ class _Pen:
                 [tip],
                 [arrow.bottom],
                 marker="x",
-                color=style.theme().fault,
+                color=self.theme.fault,
                 markersize=7,
                 markeredgewidth=2,
                 zorder=4,
@@ -293,7 +273,7 @@ class _Pen:
         share = (x - source) / (tip - source) if tip != source else 1.0
         y = arrow.top + share * (arrow.bottom - arrow.top)
         weight = "bold" if arrow.kind in ("request", "answer") else "normal"
-        box = {"boxstyle": "square,pad=0.12", "facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.9}
+        box = {"boxstyle": "square,pad=0.12", "facecolor": self.theme.paper, "edgecolor": "none", "alpha": 0.9}
         self.ax.text(
             x,
             y,
@@ -311,13 +291,14 @@ class _Pen:
     def _mark(self, mark: Mark) -> None:
         x, y = self.x[mark.node], mark.row
         self.used.add(mark.kind)
-        colour, weight, label = style.theme().ink, "normal", mark.label
+        theme = self.theme
+        colour, weight, label = theme.ink, "normal", mark.label
         match mark.kind:
             case "forced":
                 self.ax.plot(
                     [x - _TICK, x + _TICK],
                     [y, y],
-                    color=style.theme().ink,
+                    color=theme.ink,
                     linewidth=4,
                     solid_capstyle="butt",
                     zorder=4,
@@ -326,48 +307,33 @@ class _Pen:
             case "lazy":
                 self._open_tick(x, y)
             case "volatile":
-                self.ax.plot([x], [y], marker="o", markersize=3.2, color=style.theme().muted, zorder=4, gid="volatile")
-                colour = style.theme().muted
+                colour = theme.muted
+                self._point(mark, marker="o", markersize=3.2, color=colour, zorder=4)
             case "decided":
-                colour, weight = (style.theme().good if label.endswith("committed") else style.REFUSED), "bold"
-                self.ax.plot([x], [y], marker="D", markersize=7, color=colour, zorder=5, gid="decided")
+                colour, weight = (theme.good if label.endswith("committed") else style.REFUSED), "bold"
+                self._point(mark, marker="D", markersize=7, color=colour, zorder=5)
             case "timer":
-                colour = style.theme().muted
-                self.ax.plot(
-                    [x],
-                    [y],
-                    marker=r"$\circlearrowright$",
-                    markersize=9,
-                    color=style.theme().muted,
-                    zorder=4,
-                    gid="timer",
-                )
+                colour = theme.muted
+                self._point(mark, marker=r"$\circlearrowright$", markersize=9, color=colour, zorder=4)
             case "crash":
-                colour, weight = style.theme().fault, "bold"
+                colour, weight = theme.fault, "bold"
                 for shift in (-0.16, 0.16):
                     self.ax.plot(
                         [x - 0.09, x + 0.09],
                         [y + shift + 0.14, y + shift - 0.14],
-                        color=style.theme().fault,
+                        color=theme.fault,
                         linewidth=2.2,
                         zorder=5,
                         gid="cut",
                     )
             case "restart":
-                colour = style.theme().fault
-                self.ax.plot(
-                    [x],
-                    [y],
-                    marker="^",
-                    markersize=7,
-                    markerfacecolor=style.theme().paper,
-                    markeredgecolor=style.theme().fault,
-                    zorder=5,
-                    gid="restart",
+                colour = theme.fault
+                self._point(
+                    mark, marker="^", markersize=7, markerfacecolor=theme.paper, markeredgecolor=colour, zorder=5
                 )
             case _:
-                colour = style.theme().fault
-        box = {"boxstyle": "square,pad=0.1", "facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.85}
+                colour = theme.fault
+        box = {"boxstyle": "square,pad=0.1", "facecolor": theme.paper, "edgecolor": "none", "alpha": 0.85}
         words = _StruckText if mark.kind == "lost" else Text
         # what a crash leaves stands on the left of the node beside the client: its messages go to the right
         side = -1 if mark.kind in ("crash", "restart", "lost") and self.sequence.lanes.index(mark.node) == 1 else 1
@@ -387,6 +353,9 @@ class _Pen:
         text.set_gid(f"{mark.kind}-label")
         self.ax.add_artist(text)
 
+    def _point(self, mark: Mark, **looks: Any) -> None:
+        self.ax.plot([self.x[mark.node]], [mark.row], gid=mark.kind, **looks)
+
     def _open_tick(self, x: float, y: float) -> None:
         size = 0.13
         self.ax.add_patch(
@@ -394,8 +363,8 @@ class _Pen:
                 (x - _TICK, y - size),
                 2 * _TICK,
                 2 * size,
-                facecolor=style.theme().paper,
-                edgecolor=style.theme().ink,
+                facecolor=self.theme.paper,
+                edgecolor=self.theme.ink,
                 linewidth=1.1,
                 zorder=4,
                 gid="lazy",
@@ -404,24 +373,24 @@ class _Pen:
 
     def _legend(self) -> None:
         def line(**options: Any) -> Line2D:
-            return Line2D([], [], **{"linestyle": "none", "markersize": 7, "color": style.theme().ink, **options})
+            return Line2D([], [], **{"linestyle": "none", "markersize": 7, "color": self.theme.ink, **options})
 
         proxies: dict[str, Any] = {
             "forced": line(linestyle="-", linewidth=4),
-            "lazy": line(marker="s", markerfacecolor=style.theme().paper),
-            "volatile": line(marker="o", markersize=3.2, color=style.theme().muted),
-            "message": line(linestyle="-", marker=">", markersize=5, color=_arrow_colour("message"), linewidth=1),
-            "publish": line(linestyle="-", marker=">", markersize=5, color=_arrow_colour("publish"), linewidth=1),
-            "lost-message": line(marker="x", markeredgewidth=2, color=style.theme().fault),
-            "under-way": line(linestyle=(0, (1.5, 1.5)), linewidth=1, color=style.theme().muted),
-            "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=_arrow_colour("message")),
+            "lazy": line(marker="s", markerfacecolor=self.theme.paper),
+            "volatile": line(marker="o", markersize=3.2, color=self.theme.muted),
+            "message": line(linestyle="-", marker=">", markersize=5, color=style.arrow_colour("message"), linewidth=1),
+            "publish": line(linestyle="-", marker=">", markersize=5, color=style.arrow_colour("publish"), linewidth=1),
+            "lost-message": line(marker="x", markeredgewidth=2, color=self.theme.fault),
+            "under-way": line(linestyle=(0, (1.5, 1.5)), linewidth=1, color=self.theme.muted),
+            "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=style.arrow_colour("message")),
             "decided": line(
-                marker="D", color=style.theme().good if self.sequence.outcome == "committed" else style.REFUSED
+                marker="D", color=self.theme.good if self.sequence.outcome == "committed" else style.REFUSED
             ),
-            "timer": line(marker=r"$\circlearrowright$", color=style.theme().muted, markersize=9),
+            "timer": line(marker=r"$\circlearrowright$", color=self.theme.muted, markersize=9),
             "in-doubt": Patch(facecolor=style.IN_DOUBT, alpha=0.85),
-            "down": line(linestyle=(0, (1, 2.5)), color=style.theme().fault, linewidth=1.4),
-            "lost": line(marker=r"$\mathrm{abc}$", markersize=17, color=style.theme().fault),
+            "down": line(linestyle=(0, (1, 2.5)), color=self.theme.fault, linewidth=1.4),
+            "lost": line(marker=r"$\mathrm{abc}$", markersize=17, color=self.theme.fault),
         }
         chosen = [kind for kind in _LEGEND if kind in self.used]
         legend = self.ax.legend(

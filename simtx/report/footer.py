@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from simtx.arguments import checked
 from simtx.errors import ScenarioError, SimtxError
 from simtx.report import style
-from simtx.report.given import checks_of
+from simtx.report.given import checks_of, told
 from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def footed(function: Callable[P, R]) -> Callable[P, R]:
             canvas.within(ax)
         return result
 
+    drawn.__doc__ = told(function)
     return checked(**checks_of(function))(drawn)
 
 

@@ -35,7 +35,11 @@ def plot(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, fl
 
 @footed
 def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """Who wins where: a shade and a name for each winner, stripes where the data does not say, sites by their replications."""
+    """Who wins where: a shade and a name for each winner, stripes where the data does not say, sites by their replications.
+
+    Raises:
+        ScenarioError: The frontier has one parameter.
+    """
     if len(frontier.axes) != 2:
         raise ScenarioError("has one parameter and no map; frontier.plot.curve() draws it", "map")
     x, y = frontier.axes
@@ -91,14 +95,18 @@ def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, f
         _axis(ax, x, "x")
         _axis(ax, y, "y")
         ax.grid(visible=False)
-        canvas.titled(ax, f"{_metric(frontier)}: {frontier.caption}", _about(frontier))
+        canvas.titled(ax, f"{catalogue.beginning(frontier.metric)}: {frontier.caption}", _about(frontier))
         _legend(ax, handles)
     return ax
 
 
 @footed
 def curve(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """The paired ratio of two strategies over one axis with its band, sites with their errors, and the interval of each crossing."""
+    """The paired ratio of two strategies over one axis with its band, sites with their errors, and the interval of each crossing.
+
+    Raises:
+        ScenarioError: The frontier has two parameters.
+    """
     if len(frontier.axes) != 1:
         raise ScenarioError("has two parameters and no curve; frontier.plot.map() draws it", "curve")
     axis = frontier.axes[0]
@@ -152,7 +160,9 @@ def curve(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, f
             ax.axvline(one.at, color=style.theme().ink, linewidth=1, linestyle=(0, (3, 2)))
         _axis(ax, axis, "x")
         unit = "" if scale != "difference" else f" [{_unit(frontier)}]"
-        ax.set_ylabel(f"{_metric(frontier)}: {'ratio' if scale != 'difference' else 'difference'}{unit}")
+        ax.set_ylabel(
+            f"{catalogue.beginning(frontier.metric)}: {'ratio' if scale != 'difference' else 'difference'}{unit}"
+        )
         canvas.titled(ax, frontier.caption, _about(frontier))
         ax.legend(loc="best")
     return ax
@@ -213,11 +223,6 @@ def _tint(colour: str, strength: float) -> tuple[float, float, float]:
 
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return red, green, blue
-
-
-def _metric(frontier: Frontier) -> str:
-    label = catalogue.metric(frontier.metric).label
-    return label[0].upper() + label[1:]
 
 
 def _unit(frontier: Frontier) -> str:

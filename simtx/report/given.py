@@ -1,9 +1,10 @@
-"""Checks what is given to the functions that draw: an argument that is wrong is one clear line in every picture."""
+"""Parameters of the functions that draw: what they mean, and that an argument that is wrong is one clear line in every picture."""
 
 from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -74,7 +75,27 @@ CHECKS: Final[dict[str, Check]] = {
 }
 """By the name of a parameter: what it must be."""
 
+WORDS: Final[dict[str, str]] = {
+    "runs": "One run, or several on the same scenario.",
+    "column": "``decision_ms``, ``latency_ms``, ``settle_ms``, ``window_ms`` or another duration of `Run.transactions`.",
+    "replication": "Which one is played again.",
+    "ax": "Where to draw; of several panels the frame, which has them as `child_axes`; None: in a new figure.",
+    "figsize": "Inches of a new figure.",
+    "confidence": "Coverage of the intervals, between 0 and 1.",
+}
+"""By the name of a parameter: what it means, unless the documentation of a picture says otherwise."""
+
 
 def checks_of(function: Callable[..., Any]) -> dict[str, Check]:
     """The checks of the arguments of a function that draws."""
     return {name: CHECKS[name] for name in inspect.signature(function).parameters if name in CHECKS}
+
+
+def told(function: Callable[..., Any]) -> str:
+    """Documentation of a function that draws, completed by what is known of its parameters."""
+    text = inspect.getdoc(function) or ""
+    head, *sections = re.split(r"\n\n(?=(?:Args|Returns|Raises):\n)", text)
+    given = sections.pop(0) if sections and sections[0].startswith("Args:") else "Args:"
+    missing = [name for name in inspect.signature(function).parameters if f"\n    {name}: " not in given]
+    lines = [f"    {name}: {WORDS[name]}" for name in missing if name in WORDS]
+    return "\n\n".join([head, "\n".join([given, *lines]), *sections]) if lines else text

@@ -22,6 +22,7 @@ from simtx.arguments import checked, number, optional
 from simtx.event_log.log import LogEntry
 from simtx.metrics.plain import plain
 from simtx.report.spans import Span, Value, spans_of
+from simtx.scenario.provenance import version
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5  # SpanKind of opentelemetry.proto.trace.v1
 UNSET, OK, ERROR = 0, 1, 2  # Status.StatusCode
@@ -55,7 +56,6 @@ def to_otlp(trace: Iterable[LogEntry], *, start: float | None = None) -> dict[st
     nodes: dict[str, list[Span]] = {}
     for span in spans:
         nodes.setdefault(span.node, []).append(span)
-    version = _version()
     return {
         "resourceSpans": [
             {
@@ -64,7 +64,7 @@ def to_otlp(trace: Iterable[LogEntry], *, start: float | None = None) -> dict[st
                 },
                 "scopeSpans": [
                     {
-                        "scope": {"name": "simtx", "version": version},
+                        "scope": {"name": "simtx", "version": version()},
                         "spans": [_span(span, ids, zero) for span in of_node],
                     }
                 ],
@@ -184,12 +184,3 @@ def _value(value: Value) -> dict[str, Any]:
         # what is no number of JSON is a text in the mapping
         return {"doubleValue": value if math.isfinite(value) else "NaN" if math.isnan(value) else plain(value)}
     return {"stringValue": value}
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("simtx")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0"

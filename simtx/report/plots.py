@@ -15,9 +15,7 @@ from matplotlib.text import Annotation
 
 from simtx.metrics.figures import COMMITTED
 from simtx.metrics.timeouts import marked, timeouts
-from simtx.report import style
-from simtx.report.axes import logarithmic as _logarithmic
-from simtx.report.axes import short as _short
+from simtx.report import catalogue, style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 from simtx.report.pictures.distribution import distribution
@@ -39,7 +37,6 @@ _SIDE: Final = 0.035  # of the median to the left, of the 99 % quantile to the r
 _PAGE: Final = (11.5, 7.6)  # inches
 _ROOM: Final = (15.0, 8.3)  # of which a share is the least that four pictures beside each other need
 _NAMED: Final = 6  # points that have room for their names
-_PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
 
 @footed
@@ -90,7 +87,7 @@ def latency(
             fontsize=style.size(style.SMALL),
         )
         ax.grid(visible=False, axis="x")
-        _logarithmic(ax, means)
+        canvas.logarithmic(ax, means)
         if ax.get_yscale() == "linear":  # an interval may reach below zero, a time cannot
             ax.set_ylim(bottom=0)
         ax.set_ylabel("time since the request [ms]")
@@ -122,7 +119,6 @@ def throughput(
             _dots(ax, position + 0.2, _values(comparison, name, "goodput_per_s"), look, dark=True)
             ax.errorbar(position, good.mean, yerr=_ends(good), color=style.theme().ink, fmt="none")
         _name_ticks(ax, names)
-        ax.grid(visible=False, axis="x")
         ax.set_ylabel("transactions a second [1/s]")
         _offered(ax, comparison)
         _titled(
@@ -154,18 +150,10 @@ def drift(
             means.append(one.mean)
             _dots(ax, position - 0.12, _values(comparison, name, "drift_gross_mean"), look)
             ax.errorbar(position, one.mean, yerr=_ends(one), fmt=look.marker, color=look.colour)
-            ax.annotate(
-                _short(one.mean),
-                (position, one.mean),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=style.size(style.SMALL),
-            )
+            canvas.beside(ax, canvas.tick(one.mean), (position, one.mean), (8, 0), va="center")
         _name_ticks(ax, names)
         ax.set_xlim(-0.5, len(names) - 0.35)
-        ax.grid(visible=False, axis="x")
-        _logarithmic(ax, means)
+        canvas.logarithmic(ax, means)
         if all(math.isnan(value) for value in means):
             ax.set_yticks([])
             ax.text(
@@ -216,17 +204,9 @@ def damage(
                     top = max(top, float(each.max()))
                     ax.errorbar(position + offset, value, yerr=ends, color=style.theme().ink, fmt="none")
                 else:
-                    ax.annotate(
-                        "0",
-                        (position + offset, 0),
-                        xytext=(0, 2),
-                        textcoords="offset points",
-                        ha="center",
-                        fontsize=style.size(style.SMALL),
-                    )
+                    canvas.beside(ax, "0", (position + offset, 0), (0, 2), ha="center")
         _name_ticks(ax, names)
         ax.set_ylim(0, top * 1.15 if top else 1)
-        ax.grid(visible=False, axis="x")
         ax.set_ylabel("effects per 1,000 transactions")
         wrong = ("missing_effects", "duplicate_effects")
         _titled(ax, _worst_damage(comparison), comparison, wrong, "filled: missing, hatched: doubled")
@@ -269,7 +249,7 @@ def trade_off(
             )
         ax.margins(x=0.16, y=0.12)
         for axis, values in means.items():
-            _logarithmic(ax, values, axis)
+            canvas.logarithmic(ax, values, axis)
         if len(names) > _NAMED or any(canvas.width(one, style.size()) > 0.3 * canvas.points(ax)[0] for one in names):
             canvas.legend(ax)
         elif names:
@@ -350,7 +330,8 @@ def _name_moments(ax: Axes, titles: Sequence[str]) -> None:
 
 
 def _name_ticks(ax: Axes, names: Sequence[str]) -> None:
-    """Names of strategies below the axes, upright where there is room, else leaning."""
+    """Names of strategies below the axes, upright where there is room, else leaning; they are no places of a grid."""
+    ax.grid(visible=False, axis="x")
     small = style.size(style.SMALL)
     room = canvas.points(ax)[0] / max(1, len(names))
     if max(canvas.width(name, small) for name in names) < 0.92 * room:
@@ -371,14 +352,7 @@ def _offered(ax: Axes, comparison: Comparison) -> None:
     if rate:
         ax.axhline(rate, color=style.theme().ink, linewidth=1, linestyle=(0, (5, 3)))
         ax.set_ylim(0, max(ax.get_ylim()[1], 1.12 * rate))
-        ax.annotate(
-            f"offered: {rate:,.4g}/s",
-            (0, rate),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 2),
-            textcoords="offset points",
-            fontsize=style.size(style.SMALL),
-        )
+        canvas.beside(ax, f"offered: {rate:,.4g}/s", (0, rate), (3, 2), at=("axes fraction", "data"))
 
 
 def _ranked(comparison: Comparison, metric: str) -> list[tuple[float, str]]:
@@ -547,16 +521,8 @@ def _name_points(ax: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequen
                 break
         else:
             side, up = 1, 1
-        ax.annotate(
-            name,
-            (x, y),
-            xytext=(9 * side, 7 * up),
-            textcoords="offset points",
-            ha="left" if side > 0 else "right",
-            va="baseline" if up > 0 else "top",
-            fontsize=style.size(style.SMALL),
-            color=style.theme().ink,
-        )
+        ha, va = "left" if side > 0 else "right", "baseline" if up > 0 else "top"
+        canvas.beside(ax, name, (x, y), (9 * side, 7 * up), ha=ha, va=va, color=style.theme().ink)
 
 
 def _legend_on_top(figure: Figure, ax: Axes) -> None:
@@ -569,7 +535,7 @@ def _legend_on_top(figure: Figure, ax: Axes) -> None:
 
 
 def _legend(comparison: Comparison, name: str) -> str:
-    return f"{name} ({_PROMISE[comparison.promises[name]]})"
+    return f"{name} (answer = {catalogue.ANSWER_MEANS[comparison.promises[name]]})"
 
 
 def _drift_unit(comparison: Comparison) -> str:

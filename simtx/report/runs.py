@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter
 from simtx.metrics import timeline as samples_of
 from simtx.metrics.figures import unknown
 from simtx.report import catalogue, style
-from simtx.report.axes import short
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas, faults
 
@@ -74,9 +73,9 @@ def timeline(
         ax.set_ylim(bottom=0 if column != "drift_net" else None)
         _shade(ax, runs, last, end)
         _residuals(ax, ends, unit)
-        ax.set_xlabel("simulated time [s]" if runs[0].data.origin is None else "time [s]")
+        ax.set_xlabel(faults.time_label(runs))
         ax.set_ylabel(f"{_LEVELS.get(column, column.replace('_', ' '))} [{unit or 'count'}]")
-        ax.yaxis.set_major_formatter(FuncFormatter(short))
+        ax.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
         canvas.titled(ax, _title(runs, names, column, unit), canvas.about_runs(runs))
         canvas.legend(ax)
         legend = ax.get_legend()
@@ -142,9 +141,7 @@ def _shade(ax: Axes, runs: Sequence[Run], last: float, end: float) -> None:
             clip_on=True,
         )
     if end > last:
-        ax.axvspan(
-            last, end, facecolor=style.theme().shade, edgecolor=style.theme().grid, hatch="//", linewidth=0, zorder=0
-        )
+        faults.shade_rest(ax, last, end)
         middle, side = ((last + end) / 2, "center") if end - last > _ROOM * end else (end, "right")
         ax.text(middle, 0.99, "no more arrivals", transform=high, ha=side, va="top", fontsize=style.size(style.SMALL))
     theme, small = style.theme(), style.size(style.SMALL)
@@ -158,18 +155,9 @@ def _shade(ax: Axes, runs: Sequence[Run], last: float, end: float) -> None:
         place = max(one.begin * scale, taken + 1.6 * small)
         if number < _NAMED and one.begin < end and place < wide - 1.6 * small:
             taken = place
-            ax.annotate(
-                canvas.short(one.name, 0.75 * tall, small),
-                (one.begin, 0.9),
-                xycoords=("data", "axes fraction"),
-                xytext=(place - one.begin * scale + 2, 0),
-                textcoords="offset points",
-                rotation=90,
-                ha="left",
-                va="top",
-                fontsize=small,
-                color=theme.fault,
-            )
+            at, shift = ("data", "axes fraction"), (place - one.begin * scale + 2, 0)
+            said, looks = canvas.short(one.name, 0.75 * tall, small), {"ha": "left", "va": "top", "color": theme.fault}
+            canvas.beside(ax, said, (one.begin, 0.9), shift, at=at, rotation=90, **looks)
 
 
 def _residuals(ax: Axes, ends: Sequence[tuple[float, float, str]], unit: str) -> None:
@@ -186,13 +174,5 @@ def _residuals(ax: Axes, ends: Sequence[tuple[float, float, str]], unit: str) ->
     for (x, y), colour in sorted(seen.items())[:_RESIDUALS]:
         below = sum(abs(x - a) < 0.2 * width and abs(y - b) < 0.12 * height for a, b in placed)
         placed.append((x, y))
-        ax.annotate(
-            f"{catalogue.number(round(y, 9))} {unit}".strip(),
-            (x, y),
-            xytext=(-3, 4 + 1.25 * style.size(style.SMALL) * below),
-            textcoords="offset points",
-            ha="right",
-            fontsize=style.size(style.SMALL),
-            fontweight="bold",
-            color=colour,
-        )
+        said, up = f"{catalogue.number(round(y, 9))} {unit}".strip(), 4 + 1.25 * style.size(style.SMALL) * below
+        canvas.beside(ax, said, (x, y), (-3, up), ha="right", fontweight="bold", color=colour)

@@ -57,13 +57,7 @@ def finding(found: Saturation) -> str:
 
 @footed
 def plot(saturation: Saturation, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """Throughput over the number of users, a line with intervals for each strategy; the best number of users is ringed.
-
-    Args:
-        saturation: What was measured.
-        ax: Where to draw; None: in a new figure.
-        figsize: Inches of a new figure.
-    """
+    """Throughput over the number of users, a line with intervals for each strategy; the best number of users is ringed."""
     frame = saturation.frame
     with style.context():
         ax = canvas.axes(ax, figsize, (7.2, 4.0))

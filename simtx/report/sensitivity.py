@@ -14,6 +14,7 @@ from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from simtx.experiments.sensitivity import Sensitivity
@@ -25,33 +26,45 @@ _NOISE_NAME: Final = "noise between\nreplications"
 
 
 def plot(
-    found: Sensitivity, which: str = "tornado", *, ax: Axes | None = None, figsize: tuple[float, float] | None = None
+    found: Sensitivity, which: str | None = None, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None
 ) -> Axes:
     """One picture of a study.
 
     Args:
         found: The study.
-        which: ``tornado``, ``flips``, ``morris`` or ``sobol``.
+        which: ``tornado``, ``flips``, ``morris`` or ``sobol``; None: the method's own.
         ax: Where to draw; None: a new figure.
         figsize: Inches of a new figure.
 
     Raises:
         ScenarioError: The study has no such picture.
     """
-    pictures = {"tornado": tornado, "morris": morris, "sobol": sobol}
-    if which == "flips":
-        if found.flips is None:
-            raise ScenarioError("has no flips: they need two strategies and the method 'tornado'", "plot")
-        return flips(found, ax=ax, figsize=figsize)
-    if which != found.method or which not in pictures:
-        raise ScenarioError(f"has no picture '{which}'; its method is '{found.method}'", "plot")
-    return pictures[which](found, ax=ax, figsize=figsize)
+    name = str(which or found.method)
+    pictures = {"tornado": tornado, "flips": flips, "morris": morris, "sobol": sobol}
+    if name not in pictures:
+        raise _no(found, name)
+    return pictures[name](found, ax=ax, figsize=figsize)
+
+
+def _no(found: Sensitivity, which: str) -> ScenarioError:
+    return ScenarioError(f"has no picture '{which}'; its method is '{found.method}'", "plot")
+
+
+def _table(found: Sensitivity, method: str) -> pd.DataFrame:
+    """Factors of a study by this method.
+
+    Raises:
+        ScenarioError: Its method is another one.
+    """
+    if found.method != method:
+        raise _no(found, method)
+    return found.table
 
 
 @footed
 def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Draws by how much the answer changes at the low and the high end of each factor, with intervals; below, noise and inputs."""
-    table = found.table
+    table = _table(found, "tornado")
     with style.context():
         ax = canvas.axes(ax, figsize, _size(len(table) + 1 + (found.inputs is not None)))
         turn = _percent if found.scale == "log" else _plain
@@ -95,9 +108,14 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float,
 
 @footed
 def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """How far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk."""
+    """How far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk.
+
+    Raises:
+        ScenarioError: The study has none.
+    """
     table = found.flips
-    assert table is not None  # noqa: S101 - `plot` has looked
+    if table is None:
+        raise ScenarioError("has no flips: they need two strategies and the method 'tornado'", "plot")
     reach = 3.0
     with style.context():
         ax = canvas.axes(ax, figsize, _size(len(table)))
@@ -122,16 +140,9 @@ def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
                 note = f"no flip within {reach:g} times"
             at = max(min(size, reach), high if flipped else 0.0)
             inside = at > 0.8 * reach
-            ax.annotate(
-                note,
-                (min(size, reach) if inside else at, position),
-                xytext=(-5 if inside else 5, 0),
-                textcoords="offset points",
-                ha="right" if inside else "left",
-                va="center",
-                fontsize=style.size(style.SMALL),
-                bbox={"facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
-            )
+            place, aside, ha = (min(size, reach), -5, "right") if inside else (at, 5, "left")
+            box = {"facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.0}
+            canvas.beside(ax, note, (place, position), (aside, 0), ha=ha, va="center", bbox=box)
             value = found.value(row["factor"], row["value"]) if flipped else ""
             labels.append(f"{row['factor']}\nflips at {value}" if flipped else str(row["factor"]))
         _rows(ax, labels)
@@ -145,14 +156,13 @@ def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
 @footed
 def morris(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Mean size of the effect of each factor over its range, and how much it depends on the others; below, the noise of one effect."""
-    table = found.table
+    table = _table(found, "morris")
     with style.context():
         ax = canvas.axes(ax, figsize, _size(len(table) + 1))
         places = np.arange(len(table))
         ax.barh(places - 0.18, table["mu_star"], xerr=table["mu_star_half_width"], height=0.34, color=_HIGH)
         ax.barh(places + 0.2, table["sigma"], height=0.3, color=style.theme().paper, edgecolor=_HIGH, hatch="////")
-        ax.barh(len(table), found.noise, height=0.4, color=_NOISE, edgecolor="#555555")
-        _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
+        _rows_and_noise(ax, found)
         unit = "logarithm of a ratio" if found.scale == "log" else _unit(found)
         ax.set_xlabel(f"effect on {_answer(found)} [{unit}]")
         canvas.titled(ax, found.caption, _about(found), left=15 * style.size())
@@ -172,7 +182,7 @@ def morris(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, 
 @footed
 def sobol(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Shares of the variance: alone, and with all interactions; below, the share of a single run's variance that is noise."""
-    table = found.table
+    table = _table(found, "sobol")
     with style.context():
         ax = canvas.axes(ax, figsize, _size(len(table) + 1))
         places = np.arange(len(table))
@@ -180,8 +190,7 @@ def sobol(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
             value = table[title].clip(0, 1)
             spread = np.abs(np.vstack([value - table[f"{title}_low"], table[f"{title}_high"] - value]))
             ax.barh(places + offset, value, xerr=spread, height=0.33, color=colour, edgecolor=_HIGH, hatch=hatch)
-        ax.barh(len(table), found.noise, height=0.4, color=_NOISE, edgecolor="#555555")
-        _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
+        _rows_and_noise(ax, found)
         ax.set_xlim(0, 1)
         ax.set_xlabel(f"share of the variance of {_answer(found)}")
         canvas.titled(ax, found.caption, _about(found), left=15 * style.size())
@@ -205,11 +214,15 @@ def _rows(ax: Axes, labels: list[str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
+def _rows_and_noise(ax: Axes, found: Sensitivity) -> None:
+    """A row for each factor, and below them the noise."""
+    ax.barh(len(found.table), found.noise, height=0.4, color=_NOISE, edgecolor="#555555")
+    _rows(ax, [*(str(one) for one in found.table["factor"]), _NOISE_NAME])
+
+
 def _legend(ax: Axes, handles: list[Patch]) -> None:
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # noqa: S101 - axes have a figure
     if ax.get_gid() == canvas.OWN:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        canvas.figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=len(handles))
     else:
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
 
@@ -236,6 +249,5 @@ def _plain(value: float) -> float:
 def _about(found: Sensitivity) -> str:
     """Scenario, changes, load, seed and replications; nothing of a study that was put together by hand."""
     sweep: Runs | None = found.sweep or None
-    count = found.replications
-    times = f"{count} replication{'s' if count != 1 else ''}"
+    times = canvas.replications(found.replications)
     return canvas.about(sweep.scenario, seed=sweep.seed, times=times) if sweep is not None else ""

@@ -168,6 +168,15 @@ class _Reader:
         self.spans.append(span)
         return span
 
+    def _new(self, kind: Kind, entry: LogEntry, name: str, parent: Span) -> Span:
+        """A span that begins with an entry about a message or an event, and ends with it as long as no more is known."""
+        at = (max(entry.tx, RUN), entry.node, name, entry.time, entry.time)
+        return self._add(Span(kind, entry.id, *at, parent, peer=entry.peer, subject=entry.name))
+
+    def _cause(self, entry: LogEntry) -> Span | None:
+        """The span that caused an entry, if it is known."""
+        return self.by_entry.get(entry.cause) if entry.cause is not None else None
+
     # --- roots --------------------------------------------------------------------------------------------------------------------
 
     def _root(self, entry: LogEntry) -> Span:
@@ -205,22 +214,10 @@ class _Reader:
     # --- handlers -----------------------------------------------------------------------------------------------------------------
 
     def _arrival(self, entry: LogEntry) -> None:
-        sender = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        sender = self._cause(entry)
         name = entry.kind if entry.kind == "recover" else f"{entry.kind} {entry.name}"
-        span = Span(
-            "handler",
-            entry.id,
-            max(entry.tx, RUN),
-            entry.node,
-            name,
-            entry.time,
-            entry.time,
-            sender or self._root(entry),
-            peer=entry.peer,
-            subject=entry.name,
-        )
+        self.by_entry[entry.id] = span = self._new("handler", entry, name, sender or self._root(entry))
         span.attributes["simtx.event"] = entry.kind
-        self.by_entry[entry.id] = self._add(span)
         self.reached[entry.id] = entry.time
         if sender is not None and sender.kind == "message":
             sender.received += 1
@@ -234,7 +231,7 @@ class _Reader:
 
     def _handler(self, entry: LogEntry) -> Span:
         """The handler that an effect belongs to."""
-        cause = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        cause = self._cause(entry)
         if cause is None:
             key = (entry.node, entry.tx)
             cause = self.recovered.get(key)
@@ -266,23 +263,11 @@ class _Reader:
 
     def _send(self, entry: LogEntry) -> None:
         handler = self._handler(entry)
-        span = Span(
-            "message",
-            entry.id,
-            entry.tx,
-            entry.node,
-            f"send {entry.name}",
-            entry.time,
-            entry.time,
-            handler,
-            peer=entry.peer,
-            subject=entry.name,
-        )
-        self.by_entry[entry.id] = self._add(span)
+        self.by_entry[entry.id] = self._new("message", entry, f"send {entry.name}", handler)
         self.reached[handler.entry] = entry.time
 
     def _drop(self, entry: LogEntry) -> None:
-        span = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        span = self._cause(entry)
         if span is None or span.kind not in ("message", "publication", "transaction"):
             return
         reason = f"{entry.peer} was down" if Dropped.read(entry).down else "lost on the network"
@@ -292,37 +277,21 @@ class _Reader:
 
     def _publish(self, entry: LogEntry) -> None:
         parent = self._root(entry) if entry.cause is None else self._handler(entry)
-        span = Span(
-            "publication",
-            entry.id,
-            entry.tx,
-            entry.node,
-            f"publish {entry.name}",
-            entry.time,
-            entry.time,
-            parent,
-            peer=entry.peer,
-            subject=entry.name,
-        )
+        self.by_entry[entry.id] = span = self._new("publication", entry, f"publish {entry.name}", parent)
         span.attributes["simtx.role"] = entry.actor
-        self.by_entry[entry.id] = self._add(span)
         if parent.kind == "handler":
             self.reached[parent.entry] = entry.time
 
     def _confirm(self, entry: LogEntry) -> None:
-        span = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        span = self._cause(entry)
         if span is not None:
             span.end = max(span.end, entry.time)
             span.succeeded = True
 
     def _redeliver(self, entry: LogEntry) -> None:
-        span = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        span = self._cause(entry)
         if span is not None:
-            again = Span(
-                "redelivery", entry.id, entry.tx, entry.node, f"redeliver {entry.name}", entry.time, entry.time, span
-            )
-            again.peer, again.subject = entry.peer, entry.name
-            self._add(again)
+            self._new("redelivery", entry, f"redeliver {entry.name}", span)
 
     # --- stores and logs ------------------------------------------------------------------------------------------------------------
 

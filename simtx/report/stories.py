@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simtx.listing import aligned
 from simtx.metrics.censored import longer_than
 from simtx.metrics.recovery import target
 from simtx.metrics.waiting import waiting
 from simtx.report import catalogue, footer, style
-from simtx.report.axes import short
 from simtx.report.pictures import canvas, faults
 from simtx.report.pictures import waiting as lags
 from simtx.report.pictures.over_time import level
+from simtx.report.tables import MEANS
 from simtx.report.tables import figure as shown_figure
 from simtx.scenario.fault_kinds import NOUNS
 
@@ -40,7 +39,6 @@ _NAMES: Final = {
     "backlog": "all that waits",
 }
 _WAITING: Final = "waiting_"
-_BEHIND: Final = 1.12  # a little room behind the end, for what is left then
 _LEADING, _AFTER = 1.4, 0.3  # of a line, and of the gap behind a paragraph, in font sizes
 _COUNTED: Final = ("per run", "per tx", "count", "lock-s per run")  # units that the words around a figure say
 
@@ -100,9 +98,6 @@ def _cells(telling: Any) -> list[tuple[str, list[str]]]:
     return lines
 
 
-_MEANS: Final = "an answer to the client means"
-
-
 def _promises(telling: Any) -> list[str]:
     return [catalogue.ANSWER_MEANS[run.promise] for run in telling.runs.values()]
 
@@ -120,7 +115,7 @@ def _foot(telling: Any, *, omits: bool = True) -> list[str]:
 
 def text(telling: Any) -> str:
     """A story for a terminal: its lesson, what its runs show, and the table."""
-    rows = [("", list(telling.runs)), (_MEANS, _promises(telling)), *_cells(telling)]
+    rows = [("", list(telling.runs)), (MEANS, _promises(telling)), *_cells(telling)]
     return "\n".join(
         [
             f"{telling.story.title} ({telling.story.name})",
@@ -147,7 +142,7 @@ def html(telling: Any) -> str:
         f"<tr><td style='{left}'>{escape(label)}</td>"
         + "".join(f"<td style='{right}'>{escape(cell)}</td>" for cell in cells)
         + "</tr>"
-        for label, cells in [(_MEANS, _promises(telling)), *_cells(telling)]
+        for label, cells in [(MEANS, _promises(telling)), *_cells(telling)]
     )
     said = f"<p style='max-width:60em'><b>{escape(telling.lesson)}</b><br>{escape(telling.finding)}</p>"
     if not telling.holds:
@@ -225,7 +220,7 @@ def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
         highest = max(telling.figure(label, f"peak_{column}") for label in telling.runs)
         for ax in axes[:, 0]:
             ax.set_ylim(0, 1.15 * highest if highest > 0 else 1)
-            ax.set_xlim(0, _BEHIND * max(faults.end_of([run]) for run in runs))
+            ax.set_xlim(0, lags.BEHIND * max(faults.end_of([run]) for run in runs))
         axes[-1, 0].set_xlabel("simulated time [s]")
         footer.stamp(figure, [*_marks(runs), *_foot(telling, omits=False)])
         _head(figure, telling)
@@ -284,22 +279,12 @@ def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> Non
         plain = f"{words}: {column.removeprefix(prefix)}" if column.startswith(prefix) else plain
     name, unit = _NAMES.get(column, plain), run.drift_unit if column.startswith("drift") else "count"
     left = f"{catalogue.number(round(float(values[-1]), 9))} {run.drift_unit if column.startswith('drift') else ''}".strip()
-    ax.annotate(
-        left,
-        (time[-1], values[-1]),
-        xytext=(4, 0),
-        textcoords="offset points",
-        ha="left",
-        va="bottom",
-        fontsize=small,
-        fontweight="bold",
-        color=look.colour,
-    )
+    looks = {"ha": "left", "va": "bottom", "fontweight": "bold", "color": look.colour}
+    canvas.beside(ax, left, (time[-1], values[-1]), (4, 0), **looks)
     ax.set_title(label, loc="left", color=look.colour)
     ax.set_title(_struck(run), loc="right", fontsize=small, fontweight="normal", color=theme.fault)
     ax.set_ylabel(f"{name}\n[{unit}]", fontsize=small)
-    ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.yaxis.set_major_formatter(FuncFormatter(short))
+    canvas.ticks(ax.yaxis, 4)
 
 
 def _waits(ax: Axes, run: Run, service: str, label: str, look: style.Look) -> None:
@@ -315,8 +300,7 @@ def _waits(ax: Axes, run: Run, service: str, label: str, look: style.Look) -> No
     words = "; ".join(one for one in (_struck(run), lags.poison_words(run), lost) if one)
     ax.set_title(words, loc="right", fontsize=small, fontweight="normal", color=style.theme().fault)
     ax.set_ylabel(f"events for\n{service} [count]", fontsize=small)
-    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    ax.yaxis.set_major_formatter(FuncFormatter(short))
+    canvas.ticks(ax.yaxis, 4, whole=True)
     canvas.legend(ax)
 
 

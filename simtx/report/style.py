@@ -107,6 +107,17 @@ SMALL: Final = 0.9
 """Share of the base size for words inside a picture: 9 points, unless the user's ``font.size`` says otherwise."""
 
 
+_ARROWS: Final = {
+    "message": ("#333333", "#D8D8D8"),
+    "publish": ("#7B4FA3", "#C9A8E6"),
+    "delivery": ("#7B4FA3", "#C9A8E6"),
+    "confirmation": ("#A68DC0", "#9F8AB5"),
+    "request": ("#0072B2", "#7CC4F0"),
+    "answer": ("#0072B2", "#7CC4F0"),
+}
+"""Colours of the messages of a diagram, by their kind: on light and on dark paper."""
+
+
 @dataclass(frozen=True, slots=True)
 class Theme:
     """Colours of what is not data, on the paper that the user has chosen (`matplotlib.rcParams`): light or dark.
@@ -145,6 +156,11 @@ def theme() -> Theme:
         ink = to_hex(mpl.rcParams["text.color"])
         return Theme(True, to_hex(paper), ink, "#A8A8A8", "#A0A0A0", "#454545", "#2A2A2A", "#FF7B8A", "#4CC9A0")
     return Theme(False, to_hex(paper), "#222222", "#666666", "#555555", "#DDDDDD", "#EEEEEE", FAULT, GOOD)
+
+
+def arrow_colour(kind: str) -> str:
+    """The colour of a kind of message, on light or dark paper."""
+    return _ARROWS[kind][theme().dark]
 
 
 def size(share: float = 1.0) -> float:

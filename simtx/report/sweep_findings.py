@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import pandas as pd
 
-from simtx.metrics.intervals import HIGHER_IS_BETTER
 from simtx.report import catalogue
 from simtx.report.sweep_tables import with_unit
 
@@ -131,15 +130,10 @@ def wrapped(text: str, inches: float, per_inch: float = 12.5) -> str:
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def label(metric: str) -> str:
-    """A metric, as a sentence begins."""
-    text = catalogue.metric(metric).label
-    return text[0].upper() + text[1:]
-
-
 def titled(metric: str, finding: str) -> str:
     """A metric and what is found of it."""
-    return f"{label(metric)}: {finding}" if finding else label(metric)
+    label = catalogue.beginning(metric)
+    return f"{label}: {finding}" if finding else label
 
 
 def _all(count: int, what: str) -> str:
@@ -157,25 +151,21 @@ def _one(rows: pd.Series[Any]) -> Ahead:
     return tuple(dict.fromkeys(name for ahead in rows for name in ahead))
 
 
-def _best(metric: str) -> str:
-    return "highest" if metric in HIGHER_IS_BETTER else "lowest"
-
-
 def _words(ahead: Ahead, names: Sequence[str], metric: str) -> str:
     if not ahead:
         return _UNRANKED
     if len(ahead) == 1:
-        return f"{_best(metric)} with {ahead[0]}"
+        return f"{catalogue.best(metric)} with {ahead[0]}"
     if len(ahead) == len(names):
         return _ALIKE
-    return f"{' or '.join([', '.join(ahead[:-1]), ahead[-1]])} {_best(metric)}, not told apart"
+    return f"{' or '.join([', '.join(ahead[:-1]), ahead[-1]])} {catalogue.best(metric)}, not told apart"
 
 
 def _together(said: Sequence[str], metric: str) -> str:
     """Parts of a sentence, with what they begin with said once."""
-    start = f"{_best(metric)} with "
+    start = f"{catalogue.best(metric)} with "
     out = said[0]
     for before, one in pairwise(said):
         again = before.startswith(start) and one.startswith(start)
-        out += f", {one.removeprefix(_best(metric)).strip()}" if again else f"; {one}"
+        out += f", {one.removeprefix(catalogue.best(metric)).strip()}" if again else f"; {one}"
     return out

@@ -108,7 +108,7 @@ def plot(
 @footed
 def lines(
     sweep: Any,
-    metric: str,
+    metric: str = "latency_p99_ms",
     x: str | None = None,
     *,
     at: Mapping[str, Any] | None = None,

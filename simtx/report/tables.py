@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -258,22 +258,13 @@ def html(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
 
 def run_text(run: Any) -> str:
     """The summary of one run for a terminal: one number a metric, with its unit, and what an answer promises."""
-    summary = run.summary
-    lines: list[tuple[str, str, str, str]] = []
-    absent: dict[str, list[str]] = {}
-    for shown in _present(summary):
-        value = float(summary[shown.name])
-        if not shown.listed or (not shown.always and (not value or math.isnan(value))):
-            continue
-        if math.isnan(value):
-            absent.setdefault(shown.absent, []).append(shown.label)
-        lines.append((shown.group, shown.label, *figure(run, shown)))
+    listed, absent = _listed(run)
+    lines = [(shown.group, shown.label, *figure(run, shown)) for shown, _ in listed]
     label = max(len(line[1]) for line in lines) + 2
     values = max(len(line[2]) for line in lines)
     out = [
         f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
-        f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
-        clients(run.scenario, {run.strategy.name: run.strategy}, [summary["unanswered_share"]]),
+        *_measured(run),
         *([f"VIOLATED: {violated(run)}"] if run.violations else []),
         *(f"WRONG at the end: {'; '.join(bad)}" for bad in [wrong(run)] if bad),
     ]
@@ -283,14 +274,37 @@ def run_text(run: Any) -> str:
             group = heading
             out += ["", group]
         out.append(f"  {name:<{label}}{number:>{values}} {unit}".rstrip())
-    out += [
-        "",
-        *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()),
-        *_killed(run),
-        f"digest {run.digest}",
-        *run.provenance.lines(),
+    return "\n".join([*out, "", *_foot(run, absent)])
+
+
+def _measured(run: Any) -> list[str]:
+    """How many transactions were measured, and what an answer means; what clients do without one."""
+    summary = run.summary
+    return [
+        f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
+        clients(run.scenario, {run.strategy.name: run.strategy}, [summary["unanswered_share"]]),
     ]
-    return "\n".join(out)
+
+
+def _listed(run: Any) -> tuple[list[tuple[Metric, float]], list[str]]:
+    """Metrics that the summary of a run shows, with their values; and those of them without a value, a line for each reason."""
+    found: list[tuple[Metric, float]] = []
+    absent: dict[str, list[str]] = {}
+    for name, shown in catalogue.METRICS.items():
+        if name not in run.summary or not shown.listed:
+            continue
+        value = float(run.summary[name])
+        if not shown.always and (not value or math.isnan(value)):
+            continue
+        if math.isnan(value):
+            absent.setdefault(shown.absent, []).append(shown.label)
+        found.append((shown, value))
+    return found, [f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()]
+
+
+def _foot(run: Any, absent: Sequence[str]) -> list[str]:
+    """Lines below the figures of a run: what they leave out, and where they come from."""
+    return [*absent, *_killed(run), f"digest {run.digest}", *run.provenance.lines()]
 
 
 def _killed(run: Any) -> list[str]:
@@ -334,15 +348,9 @@ _WRONG: Final = {
 
 def run_html(run: Any) -> str:
     """The summary of one run for a notebook: what is wrong first, then one number a metric, in groups, with its unit."""
-    summary = run.summary
     bad = wrong(run)
     head = f"{run.scenario.title or run.scenario.name}: {run.strategy.name}"
-    said = f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}"
-    asked = clients(run.scenario, {run.strategy.name: run.strategy}, [summary["unanswered_share"]])
-    parts = [
-        f"<h4>{escape(head)}</h4>",
-        f"<p>{escape(said)}; {escape(asked)}</p>",
-    ]
+    parts = [f"<h4>{escape(head)}</h4>", f"<p>{escape('; '.join(_measured(run)))}</p>"]
     if run.violations:
         parts.append(banner(False, f"VIOLATED: {violated(run)}"))
     if bad:
@@ -353,32 +361,21 @@ def run_html(run: Any) -> str:
         for side, pad in (("left", 18), ("right", 0))
     )
     body, group = [], ""
-    absent: dict[str, list[str]] = {}
-    for shown in _present(summary):
-        value = float(summary[shown.name])
-        if not shown.listed or (not shown.always and (not value or math.isnan(value))):
-            continue
+    listed, absent = _listed(run)
+    for shown, value in listed:
         if shown.group != group:
             group = shown.group
             body.append(f"<tr><th colspan='3' style='text-align:left;padding:6px 10px 1px'>{escape(group)}</th></tr>")
-        if math.isnan(value):
-            absent.setdefault(shown.absent, []).append(shown.label)
         number, unit = figure(run, shown)
         cell = marked_html(False, number) if shown.name in _WRONG and value > 0 else escape(number)
         body.append(
             f"<tr><td style='{left}'>{escape(shown.label)}</td><td style='{right}'>{cell}</td><td style='text-align:left'>{escape(unit)}</td></tr>"
         )
-    foot = [
-        *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()),
-        *_killed(run),
-        f"digest {run.digest}",
-        *run.provenance.lines(),
-    ]
     return "".join(
         [
             *parts,
             f"<table style='border-collapse:collapse'><tbody>{''.join(body)}</tbody></table>",
-            f"<p style='opacity:.75;font-size:smaller'>{'<br>'.join(map(escape, foot))}</p>",
+            f"<p style='opacity:.75;font-size:smaller'>{'<br>'.join(map(escape, _foot(run, absent)))}</p>",
         ]
     )
 
@@ -431,8 +428,3 @@ def figure(run: Any, shown: Metric) -> tuple[str, str]:
     unit = catalogue.unit(shown, run.scenario)
     sits = marked(shown.name, [value], timeouts(run.scenario, run.strategy))
     return catalogue.number(value * shown.scale), f"{unit} {sits}".rstrip()
-
-
-def _present(summary: Any) -> Iterator[Metric]:
-    has: Callable[[str], bool] = summary.index.__contains__
-    return (shown for name, shown in catalogue.METRICS.items() if has(name))

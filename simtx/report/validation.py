@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from simtx.errors import ScenarioError
+from simtx.listing import aligned
 from simtx.protocols.registry import label
 from simtx.report import footer
 from simtx.report.footer import footed
+from simtx.report.pictures import canvas
 from simtx.report.style import FAULT, FORCED, context, look
 
 if TYPE_CHECKING:
@@ -98,15 +101,9 @@ def text(validation: Any) -> str:
     """The table in plain text."""
     lines = [f"predicted beside measured: {_where(validation)}", _READING]
     points = _points(validation.frame)
-    widths = [max(len(cells[column]) for _, rows in points for cells in (*rows, _HEAD)) for column in range(6)]
+    table = iter(aligned([cells for _, rows in points for cells in (_HEAD, *rows)], indent="  ", right=1))
     for title, rows in points:
-        lines += ["", title]
-        for cells in (_HEAD, *rows):
-            first, *rest = (
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            )
-            lines.append("  ".join([f"  {first}", *rest]).rstrip())
+        lines += ["", title, *islice(table, 1 + len(rows))]
     lines.append("")
     for heading, below in _closing(validation):
         lines += [heading, *(f"- {line}" for line in below)]
@@ -249,15 +246,12 @@ def _panel(ax: Axes, rows: Any, scale: float, colour: str) -> None:
     for place, error, met in zip(x, rows["error"], rows["met"], strict=True):
         if math.isfinite(error):
             missing = met is not None and not met
-            ax.annotate(
-                f"{_signed(error)}{' ✗' if missing else ''}",
-                (place, 1.0),
-                xycoords=ax.get_xaxis_transform(),
-                xytext=(0, 4),  # above the panel, where no bar reaches
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=8.5,
-                color=FAULT if missing else FORCED,
-                fontweight="bold" if missing else "normal",
-            )
+            looks = {
+                "fontsize": 8.5,
+                "color": FAULT if missing else FORCED,
+                "fontweight": "bold" if missing else "normal",
+            }
+            said, at = f"{_signed(error)}{' ✗' if missing else ''}", ax.get_xaxis_transform()
+            canvas.beside(
+                ax, said, (place, 1.0), (0, 4), at=at, ha="center", va="bottom", **looks
+            )  # where no bar reaches

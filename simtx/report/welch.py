@@ -70,12 +70,6 @@ def welch(
 ) -> Axes:
     """Draw the start of one run, or better of several replications of one strategy.
 
-    Args:
-        runs: One or several, on the same scenario.
-        column: ``latency_ms``, ``decision_ms``, ``settle_ms`` or ``window_ms``.
-        ax: Where to draw; None: in a new figure.
-        figsize: Inches of a new figure.
-
     Raises:
         ScenarioError: There is no such column, or the runs are not of one strategy.
     """
@@ -107,7 +101,7 @@ def welch(
             ax.set_ylim(0, max(1.15 * float(smooth.max()), float(np.quantile(values, 0.98))))
         ax.set_xlabel("arrival of the transaction [s]")
         ax.set_ylabel(_COLUMNS[column])
-        count = f"{len(each)} replication{'s' if len(each) > 1 else ''}"
+        count = canvas.replications(len(each))
         canvas.titled(ax, f"{finding(times, cut, warmup)} (mean of {count})", canvas.about_runs(each))
         ax.legend(loc="best")
     return ax

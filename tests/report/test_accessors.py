@@ -52,10 +52,22 @@ def test_errors_name_what_was_called(run: simtx.Run) -> None:
         run.plot(metric="in_flight")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^run\.plot\.latency\(\) got an unexpected"):
         run.plot.latency(metric="in_flight")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^run\.plot\.queues\(\) got an unexpected keyword argument 'metric'"):
+        run.plot.queues(metric="in_flight")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^run\.plot\.queues\(\) got too many positional arguments"):
+        run.plot.queues("in_flight")  # type: ignore[call-arg]
     with pytest.raises(
         AttributeError, match=r"^run\.plot has no picture 'latencies'; there are derived, failures, .*latency"
     ):
         run.plot.latencies  # noqa: B018
+
+
+def test_a_picture_says_what_its_function_says_but_for_the_object_that_it_draws(run: simtx.Run) -> None:
+    from simtx.report.pictures.queues import queues
+
+    assert list(inspect.signature(queues).parameters) == ["runs", *inspect.signature(run.plot.queues).parameters]
+    told, mine = (inspect.getdoc(one) or "" for one in (queues, run.plot.queues))
+    assert told.replace("    runs: One run, or several on the same scenario.\n", "") == mine != told
 
 
 @pytest.mark.parametrize("jedi", [pytest.param(True, marks=pytest.mark.heavy), False])

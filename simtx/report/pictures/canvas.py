@@ -17,7 +17,9 @@ from simtx.scenario.provenance import strategy_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from simtx.metrics.run import Run
     from simtx.scenario import Scenario
@@ -179,6 +181,26 @@ def brief(name: str) -> str:
     return name if len(name) <= _BRIEF else f"{name[: _BRIEF - 1].rstrip()}…"
 
 
+def beside(ax: Axes, said: str, place: Size, shift: Size, *, at: Any = "data", **looks: Any) -> None:
+    """Write small words some points beside a place.
+
+    Args:
+        ax: The axes.
+        said: The words.
+        place: Where.
+        shift: How many points from there to the right, and up.
+        at: What `place` is in: ``data``, ``axes fraction``, or one of them for each direction.
+        looks: Colours, alignment and others, as matplotlib has them.
+    """
+    looks = {"fontsize": style.size(style.SMALL), **looks}
+    ax.annotate(said, place, xycoords=at, xytext=shift, textcoords="offset points", **looks)
+
+
+def panel_title(ax: Axes, said: str, pad: float = 3.0) -> None:
+    """Write what a panel shows above it, small: the title of the picture stands higher."""
+    ax.set_title(said, loc="left", fontsize=style.size(style.SMALL), fontweight="normal", pad=pad)
+
+
 def titled(ax: Axes, title: str, said: str, *, above: float = 0.0, left: float | None = None) -> None:
     """Write what the picture shows above it, and below that what it is about: scenario, changes, load, seed, replications.
 
@@ -196,20 +218,8 @@ def titled(ax: Axes, title: str, said: str, *, above: float = 0.0, left: float |
     height = (below.count("\n") + 1) * small * _LEADING if said else 0.0
     ax.set_title(wrapped(title, room, large, "bold"), loc="left", pad=2 * _GAP + height + above, fontsize=large)
     if said:
-        line = ax.annotate(
-            below,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, _GAP + above),
-            textcoords="offset points",
-            va="bottom",
-            ha="left",
-            fontsize=small,
-            color=style.theme().muted,
-            linespacing=_LEADING,
-            annotation_clip=False,
-        )
-        line.set_gid(SUBTITLE)
+        looks = {"color": style.theme().muted, "linespacing": _LEADING, "annotation_clip": False, "gid": SUBTITLE}
+        beside(ax, below, (0, 1), (0, _GAP + above), at="axes fraction", va="bottom", ha="left", **looks)
 
 
 def headed(figure: Any, title: str, said: str) -> None:
@@ -246,9 +256,7 @@ def headed(figure: Any, title: str, said: str) -> None:
 
 def _room(ax: Axes, left: float) -> float:
     """Points that a title may be wide: to the edge of a figure of ours or of its column, as wide as the axes in a figure of the caller's."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # noqa: S101 - axes have a figure
-    inches = figure.get_figwidth()
+    inches = figure_of(ax).get_figwidth()
     if ax.get_gid() == OWN:
         return max(150.0, 72 * inches - left - 12)
     spec = ax.get_subplotspec()
@@ -287,6 +295,14 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, title: str = "") -
         alignment="left",
     )
     made.get_title().set_fontsize(style.size(style.SMALL))
+
+
+def handle(look: style.Look, label: str) -> Line2D:
+    """The line and mark of a strategy, for a legend."""
+    from matplotlib.lines import Line2D
+
+    dashes: Any = look.dashes  # matplotlib's stubs want each of them as a literal
+    return Line2D([], [], color=look.colour, linestyle=dashes, marker=look.marker, markersize=5, label=label)
 
 
 def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
@@ -507,9 +523,40 @@ def duration(milliseconds: float, watched_ms: float = math.nan) -> str:
     return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
-def tick(milliseconds: float, _position: object = None) -> str:
-    """The same at a tick of an axis in milliseconds."""
-    return "0" if milliseconds == 0 else f"{milliseconds:,.0f}" if abs(milliseconds) >= 100 else f"{milliseconds:.3g}"
+def tick(value: float, _position: object = None) -> str:
+    """A number at a tick or beside a point: ``12``, ``0.125``, ``3,400``."""
+    if value == 0 or math.isnan(value):
+        return "0" if value == 0 else ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def ticks(axis: Axis, most: int, *, whole: bool = False) -> None:
+    """Let an axis have plain numbers at so many places at most; `whole`: no fractions."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, integer=whole))
+    axis.set_major_formatter(FuncFormatter(tick))
+
+
+def logarithmic(ax: Axes, values: Iterable[float], axis: str = "y") -> None:
+    """A logarithmic axis with plain numbers if the values differ much; linear around zero if one of them is zero."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    known = [value for value in values if math.isfinite(value)]
+    positive = [value for value in known if value > 0]
+    if not positive or max(positive) < 5 * min(positive):
+        return
+    set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
+    if len(positive) == len(known):
+        set_scale("log")
+    else:
+        set_scale("symlog", linthresh=min(positive))
+    chosen = ax.yaxis if axis == "y" else ax.xaxis
+    chosen.set_major_formatter(FuncFormatter(tick))
+    if max(positive) > 50 * min(positive):
+        chosen.set_minor_formatter(NullFormatter())
+    else:
+        chosen.set_minor_formatter(FuncFormatter(lambda value, _: tick(value) if f"{value:e}"[0] in "25" else ""))
 
 
 def signed(value: float) -> str:

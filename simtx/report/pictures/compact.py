@@ -216,15 +216,9 @@ class Pen:
         pairs = Counter((one.source, one.target) for one in arrows)
         arrived = {(one.source, one.target) for one in arrows if not one.lost and not one.under_way}
         kind = arrows[0].kind
-        colour = {
-            "request": "#0072B2",
-            "answer": "#0072B2",
-            "publish": "#7B4FA3",
-            "delivery": "#7B4FA3",
-            "confirmation": "#7B4FA3",
-        }.get(kind, self.theme.ink)
-        if self.theme.dark and colour.startswith("#") and colour != self.theme.ink:
-            colour = {"#0072B2": "#7CC4F0", "#7B4FA3": "#C9A8E6"}[colour]
+        colour = self.theme.ink
+        if kind != "message":
+            colour = style.arrow_colour("publish" if kind == "confirmation" else kind)
         fan_out = len({source for source, _ in pairs}) == 1
         meeting = arrows[0].source if fan_out else arrows[0].target
         for source, target in pairs:
@@ -245,23 +239,11 @@ class Pen:
             )
             other = target if fan_out else source
             if not good:
-                self.ax.plot(
-                    [self.x[target] + (0.07 if self.x[source] > self.x[target] else -0.07)],
-                    [row],
-                    marker="x",
-                    color=self.theme.fault,
-                    markersize=6,
-                    markeredgewidth=2,
-                    zorder=4,
-                )
+                before = self.x[target] + (0.07 if self.x[source] > self.x[target] else -0.07)
+                self._point(before, row, marker="x", color=self.theme.fault, markersize=6, markeredgewidth=2, zorder=4)
             elif not fan_out or len(pairs) > 1:
-                self.ax.plot(
-                    [self.x[other] if not fan_out else self.x[meeting]],
-                    [row],
-                    marker="o",
-                    markersize=3,
-                    color=colour,
-                    zorder=3,
+                self._point(
+                    self.x[meeting if fan_out else other], row, marker="o", markersize=3, color=colour, zorder=3
                 )
         self._say(row, group, pairs, meeting, colour)
 
@@ -323,16 +305,17 @@ class Pen:
             self.ax.plot([x - _TICK, x + _TICK], [row, row], color=ink, linewidth=4, solid_capstyle="butt", zorder=4)
             return ink
         if kind == "lazy":
-            self.ax.plot(
-                [x], [row], marker="s", markersize=6, markerfacecolor=self.theme.paper, markeredgecolor=ink, zorder=4
+            self._point(
+                x, row, marker="s", markersize=6, markerfacecolor=self.theme.paper, markeredgecolor=ink, zorder=4
             )
             return ink
         if kind == "decided":
             colour = self.theme.good if label.endswith("committed") else "#9A4A00" if not self.theme.dark else "#FFB870"
-            self.ax.plot([x], [row], marker="D", markersize=7, color=colour, zorder=5)
+            self._point(x, row, marker="D", markersize=7, color=colour, zorder=5)
             return colour
         marker = {"crash": "X", "restart": "^"}.get(kind, "o")
-        self.ax.plot(
-            [x], [row], marker=marker, markersize=7 if kind in ("crash", "restart") else 4, color=fault, zorder=5
-        )
+        self._point(x, row, marker=marker, markersize=7 if kind in ("crash", "restart") else 4, color=fault, zorder=5)
         return fault
+
+    def _point(self, x: float, row: float, **looks: Any) -> None:
+        self.ax.plot([x], [row], **looks)

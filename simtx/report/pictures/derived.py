@@ -10,7 +10,6 @@ from matplotlib.ticker import FuncFormatter
 
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
-from simtx.report.axes import logarithmic
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 
@@ -25,11 +24,6 @@ _ROW: Final = 0.42  # inches of a store under one strategy
 @footed
 def derived(runs: Run | Sequence[Run], *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Stale reads of each derived store, and their age: median, 99 % and the oldest. A cross says how many copies are wrong at the end and stay so.
-
-    Args:
-        runs: One run, or several on the same scenario.
-        ax: Where to draw, as a frame of the panels; None: in a new figure.
-        figsize: Inches of a new figure.
 
     Raises:
         ScenarioError: The scenario has no derived stores.
@@ -61,15 +55,9 @@ def derived(runs: Run | Sequence[Run], *, ax: Axes | None = None, figsize: tuple
                     ages.plot([p50], [at], look.marker, color=look.colour)
                 wrong = round(figure["wrong_for_ever"])
                 if wrong:
-                    ages.annotate(
-                        f"× {wrong:,} wrong for ever",
-                        (oldest if not math.isnan(oldest) else 0.0, at),
-                        xytext=(5, 0),
-                        textcoords="offset points",
-                        va="center",
-                        fontsize=style.size(style.SMALL),
-                        color=style.theme().fault,
-                    )
+                    end = oldest if not math.isnan(oldest) else 0.0
+                    said, colour = f"× {wrong:,} wrong for ever", style.theme().fault
+                    canvas.beside(ages, said, (end, at), (5, 0), va="center", color=colour)
         for panel in (shares, ages):
             panel.set_ylim(len(stores) - 0.45, -0.55)
             panel.grid(visible=False, axis="y")
@@ -78,7 +66,7 @@ def derived(runs: Run | Sequence[Run], *, ax: Axes | None = None, figsize: tuple
         shares.set_xlim(left=0)
         shares.set_xlabel("stale reads [% of all reads]")
         ages.set_xlabel("age of what they got [s]: median, bar to 99 %, line to the oldest")
-        logarithmic(ages, shown, "x")
+        canvas.logarithmic(ages, shown, "x")
         if shown and ages.get_xscale() == "log":
             ages.set_xlim(min(shown) / 1.5, max(shown) * 12)  # room for the words behind the longest line
         ages.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
 from simtx.errors import ScenarioError
 from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 from simtx.report import catalogue, style
@@ -111,7 +109,7 @@ def _panel(
     small = style.size(style.SMALL)
     better = "more" if metric in HIGHER_IS_BETTER else "less"
     title = f"{shown.label} [{unit}], {better} is better" if unit else f"{shown.label}, {better} is better"
-    ax.set_title(canvas.short(title, 72 * 5, small), fontsize=small, fontweight="normal", loc="left", pad=2)
+    canvas.panel_title(ax, canvas.short(title, 72 * 5, small), 2)
     ax.axvline(0, color=theme.ink, linewidth=1)
     ax.set_ylim(len(names) - 0.4, -0.6)
     reach = [0.0]
@@ -120,15 +118,7 @@ def _panel(
         mean, low, high = (shown.scale * end for end in one[:3])
         if not math.isfinite(mean):
             words = "no pair of runs has a value" if math.isnan(mean) else "without bound: had not ended with the run"
-            ax.annotate(
-                words,
-                (0, row),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=small,
-                color=theme.muted,
-            )
+            canvas.beside(ax, words, (0, row), (5, 0), va="center", color=theme.muted)
             continue
         reach += [mean, *(end for end in (low, high) if math.isfinite(end))]
         if math.isfinite(low) and math.isfinite(high):
@@ -144,24 +134,14 @@ def _panel(
         )
         words, ends = catalogue.estimate(one, shown.scale)
         signed = f"{'+' if mean > 0 else ''}{words} {ends}".strip()
-        ax.annotate(
-            signed,
-            (1, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=small,
-            annotation_clip=False,
-        )
+        canvas.beside(ax, signed, (1, row), (6, 0), at=("axes fraction", "data"), va="center", annotation_clip=False)
     low, high = min(reach), max(reach)
     margin = 0.06 * (high - low) or 1.0
     ax.set_xlim(low - margin, high + margin)
     ax.set_yticks(range(len(names)), [canvas.short(name, 150, small) for name in names])
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
-    ax.xaxis.set_major_locator(MaxNLocator(6))
-    ax.xaxis.set_major_formatter(FuncFormatter(canvas.tick))
+    canvas.ticks(ax.xaxis, 6)
 
 
 def _apart(one: Interval) -> bool:
@@ -184,4 +164,4 @@ def _finding(comparison: Any, baseline: str, told: dict[str, list[Interval]], na
     words = [canvas.listed(apart)] if apart else []
     if same:
         words.append(f"{canvas.listed(same, 3)} not told apart")
-    return f"{shown.label[0].upper()}{shown.label[1:]}, against {baseline}: {'; '.join(words)}"
+    return f"{catalogue.beginning(metric)}, against {baseline}: {'; '.join(words)}"

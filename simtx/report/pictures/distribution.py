@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from simtx.metrics import censored
 from simtx.metrics.figures import unknown
-from simtx.report import style
-from simtx.report.axes import logarithmic
+from simtx.report import catalogue, style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 
@@ -36,7 +35,6 @@ _SAID: Final = {
     "settle_ms": "Last effect in",
     "window_ms": "Inconsistent for",
 }
-_PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 _TICKS: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LINES: Final = (0.5, 0.9, 0.99)
 Floats = NDArray[np.float64]
@@ -67,10 +65,7 @@ def distribution(
     Raises:
         ScenarioError: There is no such duration.
     """
-    each = [runs] if not isinstance(runs, Sequence) else list(runs)
-    known = [name for name in each[0].transactions.columns if name.endswith("_ms")]
-    if column not in known:
-        raise unknown(column, known, "column")
+    each = having(runs, column)
     with style.context():
         promises = list(dict.fromkeys(one.promise for one in each)) if column == "latency_ms" else []
         names = canvas.labels(each)
@@ -87,9 +82,7 @@ def distribution(
             ]
             lines += _curves(part, chosen, looks, column)
             if apart:
-                part.set_title(
-                    _PROMISE[promises[number]], fontsize=style.size(style.SMALL), fontweight="normal", loc="left", pad=3
-                )
+                canvas.panel_title(part, f"answer = {catalogue.ANSWER_MEANS[promises[number]]}")
         if apart:
             low, high = zip(*(part.get_xlim() for part in parts), strict=True)
             for part in parts:
@@ -99,6 +92,19 @@ def distribution(
         above = style.size(style.SMALL) * 1.3 + 3 if apart else 0.0
         canvas.titled(ax, _finding(each, names, column), canvas.about_runs(each), above=above)
     return ax
+
+
+def having(runs: Run | Sequence[Run], column: str) -> list[Run]:
+    """The runs as a list, if they have such a duration.
+
+    Raises:
+        ScenarioError: They have not.
+    """
+    each = [runs] if not isinstance(runs, Sequence) else list(runs)
+    known = [name for name in each[0].transactions.columns if name.endswith("_ms")]
+    if column not in known:
+        raise unknown(column, known, "column")
+    return each
 
 
 def values_of(run: Run, column: str) -> Floats:
@@ -130,7 +136,7 @@ def _curves(ax: Axes, runs: Sequence[tuple[Run, str]], looks: dict[str, style.Lo
         whole = max(1, len(values))
         levels = np.minimum(np.arange(len(ended)) / max(1, whole - 1), 1 - 0.5 / whole)[zeros:]
         ax.plot(positive, _nines(levels), drawstyle="steps-post", color=look.colour, linestyle=look.dashes, label=label)
-        lines.append(_proxy(look, label))
+        lines.append(canvas.handle(look, label))
         if len(positive):
             shown += [float(positive[0]), float(positive[-1])]
             top = max(top, float(_nines(levels[-1:])[0]))
@@ -148,7 +154,7 @@ def _curves(ax: Axes, runs: Sequence[tuple[Run, str]], looks: dict[str, style.Lo
             if len(ended) < len(values):
                 said = f"{canvas.percent(1 - len(ended) / len(values))} had not ended"
                 open_ends.append((float(positive[-1]), float(_nines(levels[-1:])[0]), look.colour, said))
-    logarithmic(ax, shown, axis="x")
+    canvas.logarithmic(ax, shown, axis="x")
     if not shown:
         canvas.empty(
             ax,
@@ -197,23 +203,8 @@ def _open(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     below = -np.inf
     for _, y, _, said in sorted(ends, key=lambda one: one[1]):
         below = max(y, below + step)
-        ax.annotate(
-            said,
-            (right, below),
-            xytext=(-8, 3),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=style.size(style.SMALL),
-            bbox={"facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
-
-
-def _proxy(look: style.Look, label: str) -> object:
-    from matplotlib.lines import Line2D
-
-    dashes: Any = look.dashes  # matplotlib's stubs want each of them as a literal
-    return Line2D([], [], color=look.colour, linestyle=dashes, marker=look.marker, markersize=5, label=label)
+        box = {"facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        canvas.beside(ax, said, (right, below), (-8, 3), ha="right", va="bottom", bbox=box)
 
 
 def _finding(runs: Sequence[Run], names: Sequence[str], column: str) -> str:

@@ -38,11 +38,6 @@ def failures(
     are up to three rows: *recovering*, from the end of a fault until backlog, drift and transactions in flight are back at their level before it, with the
     time of each; *in doubt*, when branches were prepared and waited for a decision (darker: more of them); *stuck*, from when the transactions
     that wait for an operator at the end have arrived.
-
-    Args:
-        runs: One run, or several on the same scenario.
-        ax: Where to draw; None: in a new figure.
-        figsize: Inches of a new figure.
     """
     each = [runs] if not isinstance(runs, Sequence) else list(runs)
     names = canvas.labels(each)
@@ -106,7 +101,7 @@ def _finish(ax: Axes, runs: Sequence[Run], ticks: Sequence[tuple[float, str]], r
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
     ax.xaxis.set_major_locator(MaxNLocator(9))
-    ax.set_xlabel("time [s]" if runs[0].data.origin is not None else "simulated time [s]")
+    ax.set_xlabel(faults.time_label(runs))
     handles = [
         Patch(facecolor=theme.fault, label="down"),
         Patch(facecolor="none", edgecolor=theme.fault, hatch="////", label="disturbed"),
@@ -137,9 +132,7 @@ def _bars(ax: Axes, row: float, blows: Sequence[Struck], end: float) -> None:
         )
         following = blows[number + 1].begin if number + 1 < len(blows) else end
         if canvas.width(kind, small) + 8 < (following - begin - wide) * scale:
-            ax.annotate(
-                kind, (begin + wide, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=small
-            )
+            canvas.beside(ax, kind, (begin + wide, row), (3, 0), va="center")
 
 
 def _lanes(run: Run, end: float) -> list[list[tuple[float, float, str]]]:
@@ -173,19 +166,10 @@ def _recovering(ax: Axes, row: float, bars: Sequence[tuple[float, float, str]], 
         following = bars[number + 1][0] if number + 1 < len(bars) else end
         wide = canvas.width(said, small) + 8
         if wide < (following - until) * scale:
-            ax.annotate(said, (until, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=small)
+            canvas.beside(ax, said, (until, row), (3, 0), va="center")
         elif wide < (until - begin) * scale:
             box = {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
-            ax.annotate(
-                said,
-                (until, row),
-                xytext=(-4, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                fontsize=small,
-                bbox=box,
-            )
+            canvas.beside(ax, said, (until, row), (-4, 0), ha="right", va="center", bbox=box)
 
 
 def _levels(ax: Axes, row: float, run: Run) -> None:
@@ -207,16 +191,14 @@ def _levels(ax: Axes, row: float, run: Run) -> None:
 
 
 def _stuck(ax: Axes, row: float, arrivals: np.ndarray[tuple[int], np.dtype[np.float64]], end: float) -> None:
-    theme, small = style.theme(), style.size(style.SMALL)
+    theme = style.theme()
     first = float(arrivals.min())
     ax.barh(
         row, end - first, left=first, height=0.5, facecolor="none", edgecolor=theme.fault, hatch="xx", linewidth=0.8
     )
     said = f"{len(arrivals):,} wait for an operator"
     box = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.0}
-    ax.annotate(
-        said, (end, row), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontsize=small, bbox=box
-    )
+    canvas.beside(ax, said, (end, row), (-4, 0), ha="right", va="center", bbox=box)
 
 
 def finding(runs: Sequence[Run], names: Sequence[str]) -> str:

@@ -69,15 +69,25 @@ def shade(ax: Axes, runs: Sequence[Run], *, numbers: bool = False) -> None:
     warmup = max(run.data.warmup for run in runs)
     if warmup:
         ax.axvspan(0, warmup, color=theme.shade, zorder=0, linewidth=0)
-    if end > last:
-        ax.axvspan(last, end, facecolor=theme.shade, edgecolor=theme.grid, hatch="//", linewidth=0, zorder=0)
+    shade_rest(ax, last, end)
     for one in blows(runs):
-        ax.axvspan(
-            one.begin, min(one.end, end), color=theme.fault, alpha=0.28 if theme.dark else 0.13, linewidth=0, zorder=0
-        )
-        ax.axvline(one.begin, color=theme.fault, alpha=0.6, linewidth=0.8, zorder=0)
+        shade_fault(ax, one.begin, min(one.end, end))
     if numbers:
         numbered(ax, runs, end)
+
+
+def shade_fault(ax: Axes, begin: float, end: float) -> None:
+    """Shade the time of one fault, with a line where it strikes."""
+    theme = style.theme()
+    ax.axvspan(begin, end, color=theme.fault, alpha=0.28 if theme.dark else 0.13, linewidth=0, zorder=0)
+    ax.axvline(begin, color=theme.fault, alpha=0.6, linewidth=0.8, zorder=0)
+
+
+def shade_rest(ax: Axes, last: float, end: float) -> None:
+    """Hatch the part behind the last arrival, if there is any."""
+    theme = style.theme()
+    if end > last:
+        ax.axvspan(last, end, facecolor=theme.shade, edgecolor=theme.grid, hatch="//", linewidth=0, zorder=0)
 
 
 def numbered(ax: Axes, runs: Sequence[Run], end: float) -> None:
@@ -119,3 +129,22 @@ def names(runs: Sequence[Run], most: int = 12, *, shaded: bool = True) -> str:
     if shaded and end > last_arrival(runs) * (1 + 1e-9):
         words.append("hatched: no more arrivals")
     return " · ".join(words)
+
+
+def time_label(runs: Sequence[Run]) -> str:
+    """Label of an axis of time: that of the model, or of real runs."""
+    return "simulated time [s]" if runs[0].data.origin is None else "time [s]"
+
+
+def below(panel: Axes, said: str, room: float, down: float) -> None:
+    """Say below the lowest panel what is shaded.
+
+    Args:
+        panel: The panel.
+        said: Words, as of `names`.
+        room: Points that they may be wide.
+        down: How far below, in sizes of the font.
+    """
+    small = style.size(style.SMALL)
+    looks = {"va": "top", "ha": "left", "color": style.theme().muted, "annotation_clip": False}
+    canvas.beside(panel, canvas.wrapped(said, room, small), (0, 0), (0, -down * small), at="axes fraction", **looks)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from simtx.errors import ScenarioError
 from simtx.report import style
@@ -56,24 +56,10 @@ def group(
             _rebalances(panel, record)
             panel.set_xlim(0, end)
         above.tick_params(labelbottom=False)
-        said = faults.names([run])
-        small = style.size(style.SMALL)
-        below.annotate(
-            canvas.wrapped(
-                f"simulated time [s]\n{said}" if said else "simulated time [s]", canvas.points(ax)[0], small
-            ),
-            (0, 0),
-            xycoords="axes fraction",
-            xytext=(0, -2.2 * small),
-            textcoords="offset points",
-            va="top",
-            ha="left",
-            fontsize=small,
-            color=style.theme().muted,
-            annotation_clip=False,
-        )
+        said = "\n".join(filter(None, ("simulated time [s]", faults.names([run]))))
+        faults.below(below, said, canvas.points(ax)[0], 2.2)
         canvas.legend(above, _handles(record, looks))
-        over = small * 1.6 if faults.blows([run]) else 0.0
+        over = style.size(style.SMALL) * 1.6 if faults.blows([run]) else 0.0
         canvas.titled(ax, _finding(run, record), canvas.about_runs([run]), above=over)
     return ax
 
@@ -164,8 +150,7 @@ def _waiting(panel: Axes, record: GroupRecord, end: float) -> None:
     top = max(waiting)
     panel.set_ylim(0, 1.15 * max(top, 1.0))
     panel.set_ylabel("events that wait")
-    panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    panel.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
+    canvas.ticks(panel.yaxis, 4, whole=True)
 
 
 def _rebalances(panel: Axes, record: GroupRecord) -> None:

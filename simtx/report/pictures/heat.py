@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from simtx.metrics.figures import unknown
 from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas, faults
-from simtx.report.pictures.distribution import DURATIONS
+from simtx.report.pictures.distribution import DURATIONS, having
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,19 +38,10 @@ def heat_map(
     Two groups at one time, such as quick refusals beside commits that wait for a node, show as two bands, where a quantile over time would show
     one line. Faults are outlined and numbered.
 
-    Args:
-        runs: One run, or several on the same scenario.
-        column: ``decision_ms``, ``latency_ms``, ``settle_ms``, ``window_ms`` or another duration of `Run.transactions`.
-        ax: Where to draw, as a frame of the panels; None: in a new figure.
-        figsize: Inches of a new figure.
-
     Raises:
         ScenarioError: There is no such duration.
     """
-    each = [runs] if not isinstance(runs, Sequence) else list(runs)
-    known = [name for name in each[0].transactions.columns if name.endswith("_ms")]
-    if column not in known:
-        raise unknown(column, known, "column")
+    each = having(runs, column)
     names = canvas.labels(each)
     with style.context():
         ax = canvas.axes(ax, figsize, (8.6, 1.8 + 1.5 * len(each)))

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
-from simtx.report.axes import logarithmic
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 from simtx.report.sweeps import data_of, ordered
@@ -72,17 +71,11 @@ def load(
         for panel, (title, members) in zip(frames, groups, strict=False):
             _lines(panel, tables[metric], members, looks, x)
             panel.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
-            logarithmic(panel, tables[metric]["mean"].tolist())
+            canvas.logarithmic(panel, tables[metric]["mean"].tolist())
             if panel.get_yscale() == "linear":
                 panel.set_ylim(bottom=0)
             label = catalogue.metric(metric)
-            panel.set_title(
-                f"{label.label} [{catalogue.unit(label, sweep.scenario)}]{title}",
-                fontsize=style.size(style.SMALL),
-                fontweight="normal",
-                loc="left",
-                pad=3,
-            )
+            canvas.panel_title(panel, f"{label.label} [{catalogue.unit(label, sweep.scenario)}]{title}")
         _goodput(frames[-1], tables["goodput_per_s"], names, looks, x)
         for panel in frames:
             for name, (knee, over) in knees.items():
@@ -94,7 +87,7 @@ def load(
         for panel in frames[:-1]:
             panel.tick_params(labelbottom=False)
         frames[-1].set_xlabel("offered [1/s]; vertical lines: where a strategy stops to keep up")
-        canvas.legend(ax, _handles(looks, knees))
+        canvas.legend(ax, [canvas.handle(look, f"{name}: {_until(*knees[name])}") for name, look in looks.items()])
         canvas.titled(
             ax,
             _finding(knees, looks),
@@ -172,35 +165,8 @@ def _goodput(ax: Axes, data: pd.DataFrame, names: list[str], looks: dict[str, st
     ax.plot([0, top], [0, top], color=style.theme().ink, linestyle=(0, (5, 3)), linewidth=1)
     _lines(ax, data, names, looks, x)
     ax.set_ylim(0, 1.05 * top)
-    ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
-    ax.set_title(
-        "goodput: committed a second [1/s]; dashed: what is offered",
-        fontsize=style.size(style.SMALL),
-        fontweight="normal",
-        loc="left",
-        pad=3,
-    )
-
-
-def _handles(looks: dict[str, style.Look], knees: dict[str, tuple[float, bool]]) -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    made = []
-    for name, look in looks.items():
-        dashes: Any = look.dashes
-        made.append(
-            Line2D(
-                [],
-                [],
-                color=look.colour,
-                linestyle=dashes,
-                marker=look.marker,
-                markersize=5,
-                label=f"{name}: {_until(*knees[name])}",
-            )
-        )
-    return made
+    canvas.ticks(ax.yaxis, 4)
+    canvas.panel_title(ax, "goodput: committed a second [1/s]; dashed: what is offered")
 
 
 def _until(knee: float, over: bool) -> str:

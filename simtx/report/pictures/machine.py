@@ -272,17 +272,8 @@ def _states(ax: Axes, kind: type[Machine], rows: list[Row], taken: Taken | None,
             stays = arrows.pop((state, state))
             went = taken is None or any(_went(taken, row, state) for _, row in stays)
             said = f"↻ {_ranges([number for number, _ in stays])}"
-            ax.annotate(
-                said,
-                (x, y),
-                xytext=(0, -1.35 * small),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=small,
-                color=theme.ink if went else theme.muted,
-                zorder=3,
-            )
+            colour = theme.ink if went else theme.muted
+            canvas.beside(ax, said, (x, y), (0, -1.35 * small), ha="center", va="top", color=colour, zorder=3)
             words.taken(x, y - 1.95 * small / words.scale[1], canvas.width(said, small), 1.3 * small)
     for (source, target), moves in arrows.items():
         went = taken is None or any(_went(taken, row, target) for _, row in moves)
@@ -435,14 +426,9 @@ def _table(ax: Axes, rows: list[Row], taken: Taken | None, room: float) -> None:
     line = 0.0
     for number, (row, text) in enumerate(zip(rows, texts, strict=True), 1):
         went = taken is None or any(taken.rows.get((row.state, event)) for event in row.events)
-        looks: dict[str, Any] = {
-            "fontsize": small,
-            "va": "top",
-            "ha": "left",
-            "color": theme.ink if went else theme.muted,
-        }
-        ax.annotate(f"{number}", (0, line), fontweight="bold", **looks)
-        ax.annotate(text, (0, line), xytext=(20, 0), textcoords="offset points", linespacing=1.1, **looks)
+        looks = {"va": "top", "ha": "left", "color": theme.ink if went else theme.muted}
+        canvas.beside(ax, f"{number}", (0, line), (0, 0), fontweight="bold", **looks)
+        canvas.beside(ax, text, (0, line), (20, 0), linespacing=1.1, **looks)
         line += _needs(text)
 
 

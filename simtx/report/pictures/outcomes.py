@@ -55,12 +55,6 @@ def outcomes(
 
     Of single runs the intervals are Wilson's, which take transactions for independent of each other. Of a comparison they are over its
     replications, which also holds when one fault hits many transactions; with one replication they are Wilson's.
-
-    Args:
-        result: A comparison, a run, or several runs.
-        ax: Where to draw; None: in a new figure.
-        figsize: Inches of a new figure.
-        confidence: Coverage of the intervals, between 0 and 1.
     """
     with style.context():
         shares, said, how = (
@@ -126,16 +120,8 @@ def _draw(ax: Axes, shares: dict[str, dict[str, _Share]], kinds: Sequence[tuple[
             )
             if told:
                 ends = "" if math.isnan(one.low) else f"  [{_plain(one.low)}, {_plain(one.high)}]"
-                ax.annotate(
-                    f"{canvas.percent(one.value)}{ends}",
-                    (1, y),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(6, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=small,
-                    annotation_clip=False,
-                )
+                said, at = f"{canvas.percent(one.value)}{ends}", ("axes fraction", "data")
+                canvas.beside(ax, said, (1, y), (6, 0), at=at, va="center", annotation_clip=False)
     ax.set_yticks([group * pitch + (len(names) - 1) / 2 for group in range(len(kinds))], [title for _, title in kinds])
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
@@ -154,10 +140,9 @@ def _names_below(ax: Axes, looks: dict[str, style.Look]) -> None:
         Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", markersize=5.5, label=label)
         for look, label in zip(looks.values(), labels, strict=True)
     ]
-    figure = ax.get_figure(root=True)
     columns = max(1, min(len(labels), int(room // widest)))
-    if ax.get_gid() == canvas.OWN and figure is not None:
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    if ax.get_gid() == canvas.OWN:
+        canvas.figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=columns)
     else:
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns)
 

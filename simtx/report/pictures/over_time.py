@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from simtx.metrics import timeline as samples_of
@@ -35,11 +35,6 @@ def over_time(
 
     Panels of one quantity have the same axes, so that strategies can be compared by eye. Faults are shaded in red, numbered above the panels and
     named below them; the warm-up is grey; the part behind the last arrival, in which the system drains, is hatched.
-
-    Args:
-        runs: One run, or several on the same scenario.
-        ax: Where to draw, as a frame of the panels (`Axes.child_axes`); None: in a new figure.
-        figsize: Inches of a new figure.
     """
     each = [runs] if not isinstance(runs, Sequence) else list(runs)
     names = canvas.labels(each)
@@ -62,14 +57,15 @@ def over_time(
             top = frames[0][position]
             faults.shade(top, each, numbers=True)
             above = style.size(style.SMALL) * 1.25 + 2 if faults.blows(each) else 2.0
-            top.set_title(title, loc="left", fontsize=style.size(style.SMALL), fontweight="normal", pad=above)
+            canvas.panel_title(top, title, above)
             for line in frames[1:]:
                 faults.shade(line[position], each)
-            frames[-1][position].set_xlabel("time [s]" if each[0].data.origin is not None else "simulated time [s]")
+            frames[-1][position].set_xlabel(faults.time_label(each))
             for line in frames:
                 line[position].set_xlim(0, end)
         over = style.size(style.SMALL) * (2.6 if faults.blows(each) else 1.3) + 4
-        _below(ax, frames[-1][0], faults.names(each))
+        if said := faults.names(each):
+            faults.below(frames[-1][0], said, canvas.points(ax)[0] * (1.0 if ax.get_gid() == canvas.OWN else 0.98), 3.6)
         canvas.titled(ax, finding(each, names), canvas.about_runs(each), above=over, left=150)
     return ax
 
@@ -113,8 +109,7 @@ def _fill(
         for number, line in enumerate(frames):
             panel = line[position]
             panel.set_ylim(0, 1.12 * top if top > 0 else 1)
-            panel.yaxis.set_major_locator(MaxNLocator(3))
-            panel.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
+            canvas.ticks(panel.yaxis, 3)
             panel.xaxis.set_major_locator(MaxNLocator(5))
             if number < len(frames) - 1:
                 panel.tick_params(labelbottom=False)
@@ -123,39 +118,8 @@ def _fill(
 def _name(panel: Axes, name: str) -> None:
     """The strategy left of its panels."""
     small = style.size(style.SMALL)
-    said = canvas.wrapped(name, 92, small)
-    panel.annotate(
-        said,
-        (0, 0.5),
-        xycoords="axes fraction",
-        xytext=(-52, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=small,
-        fontweight="bold",
-        annotation_clip=False,
-    )
-
-
-def _below(ax: Axes, panel: Axes, said: str) -> None:
-    """What is shaded, below the lowest panel."""
-    if not said:
-        return
-    small = style.size(style.SMALL)
-    room = canvas.points(ax)[0] * (1.0 if ax.get_gid() == canvas.OWN else 0.98)
-    panel.annotate(
-        canvas.wrapped(said, room, small),
-        (0, 0),
-        xycoords="axes fraction",
-        xytext=(0, -3.6 * small),
-        textcoords="offset points",
-        ha="left",
-        va="top",
-        fontsize=small,
-        color=style.theme().muted,
-        annotation_clip=False,
-    )
+    looks = {"ha": "right", "va": "center", "fontweight": "bold", "annotation_clip": False}
+    canvas.beside(panel, canvas.wrapped(name, 92, small), (0, 0.5), (-52, 0), at="axes fraction", **looks)
 
 
 def finding(runs: Sequence[Run], names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from simtx.report import style
 from simtx.report.footer import footed
@@ -37,11 +37,6 @@ def queues(
     """Local transactions that wait for a worker or for a lock, workers in use, outbox rows and messages at the broker: a line a service.
 
     Several runs stand side by side on the same axes. What a host does not know, such as queues of a real run, is left out.
-
-    Args:
-        runs: One run, or several on the same scenario.
-        ax: Where to draw, as a frame of the panels; None: in a new figure.
-        figsize: Inches of a new figure.
     """
     each = [runs] if not isinstance(runs, Sequence) else list(runs)
     names = canvas.labels(each)
@@ -108,8 +103,7 @@ def _fill(
         for panel in line:
             panel.set_ylim(0, 105 if level == "busy" else 1.1 * max(top, 1.0))
             panel.set_xlim(0, end)
-            panel.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-            panel.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
+            canvas.ticks(panel.yaxis, 3, whole=True)
             panel.xaxis.set_major_locator(MaxNLocator(4))
 
 
@@ -125,27 +119,13 @@ def _label(
             said = title if column == 0 else ""
             if row == 0 and len(runs) > 1:
                 said = f"{canvas.short(names[column], room, small)}\n{said}"
-            panel.set_title(said, fontsize=small, fontweight="normal", loc="left", pad=3 + over)
+            canvas.panel_title(panel, said, 3 + over)
             if row < len(kinds) - 1:
                 panel.tick_params(labelbottom=False)
             if column:
                 panel.tick_params(labelleft=False)
-    bottom = frames[-1][0]
-    time = "time [s]" if runs[0].data.origin is not None else "simulated time [s]"
-    said = faults.names(runs)
-    small_room = canvas.points(ax)[0]
-    bottom.annotate(
-        canvas.wrapped(f"{time}\n{said}" if said else time, small_room, small),
-        (0, 0),
-        xycoords="axes fraction",
-        xytext=(0, -2.2 * small),
-        textcoords="offset points",
-        va="top",
-        ha="left",
-        fontsize=small,
-        color=style.theme().muted,
-        annotation_clip=False,
-    )
+    said = "\n".join(filter(None, (faults.time_label(runs), faults.names(runs))))
+    faults.below(frames[-1][0], said, canvas.points(ax)[0], 2.2)
 
 
 def _handle(service: str, look: style.Look) -> Line2D:

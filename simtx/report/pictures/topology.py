@@ -27,13 +27,7 @@ _MOST: Final = 3  # zones in one line
 
 @footed
 def topology(scenario: Scenario, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """Services with their workers and steps, hub, broker and clients, in their zones; links with their mean delay one way and their loss.
-
-    Args:
-        scenario: The scenario.
-        ax: Where to draw; None: in a new figure.
-        figsize: Inches of a new figure.
-    """
+    """Services with their workers and steps, hub, broker and clients, in their zones; links with their mean delay one way and their loss."""
     graph = scenario.graph()
     zones = [zone for zone in scenario.network.zones if any(data["zone"] == zone for _, data in graph.nodes(data=True))]
     members = {zone: [name for name, data in graph.nodes(data=True) if data["zone"] == zone] for zone in zones}

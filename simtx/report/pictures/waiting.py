@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import POISON
 from simtx.metrics.waiting import Lane, waiting
 from simtx.report import style
-from simtx.report.axes import short
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas, faults
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 
     from simtx.metrics.run import Run
 
-_BEHIND: Final = 1.12  # a little room behind the end, for what is left then
+BEHIND: Final = 1.12  # a little room behind the end, for what is left then
 
 
 @footed
@@ -47,11 +44,10 @@ def lag(
         end = faults.end_of([run])
         most = max(lane.most for lane in lanes.values())
         ax.set_ylim(0, 1.15 * max(most, 1.0))
-        ax.set_xlim(0, _BEHIND * end)
-        ax.set_xlabel("simulated time [s]" if run.data.origin is None else "time [s]")
+        ax.set_xlim(0, BEHIND * end)
+        ax.set_xlabel(faults.time_label([run]))
         ax.set_ylabel(f"events for {service} [count]")
-        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.yaxis.set_major_formatter(FuncFormatter(short))
+        canvas.ticks(ax.yaxis, 5, whole=True)
         if len(lanes) > 1:
             canvas.legend(ax)
         words = [faults.names([run], shaded=False), poison_words(run)]
@@ -84,7 +80,7 @@ def draw(ax: Axes, run: Run, lanes: dict[int, Lane], colour: str) -> None:
     """Draw the lanes: the one in which most events waited in colour and with its number, the others grey."""
     theme = style.theme()
     longest = max(lanes, key=lambda number: lanes[number].most)
-    end = _BEHIND * faults.end_of([run])
+    end = BEHIND * faults.end_of([run])
     others = [number for number in lanes if number != longest]
     for number in others:
         lane = lanes[number]
@@ -115,11 +111,8 @@ def poison_times(run: Run) -> tuple[float, float] | None:
 
 def shade_poison(ax: Axes, run: Run) -> None:
     """Shade the time in which attempts at poison failed, as a fault."""
-    theme, struck = style.theme(), poison_times(run)
-    if struck is not None:
-        begin, end = struck
-        ax.axvspan(begin, end, color=theme.fault, alpha=0.28 if theme.dark else 0.13, linewidth=0, zorder=0)
-        ax.axvline(begin, color=theme.fault, alpha=0.6, linewidth=0.8, zorder=0)
+    if struck := poison_times(run):
+        faults.shade_fault(ax, *struck)
 
 
 def poison_words(run: Run) -> str:

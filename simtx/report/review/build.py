@@ -16,6 +16,7 @@ from simtx.errors import ScenarioError
 from simtx.metrics.figures import ranking, unknown
 from simtx.report import catalogue, style
 from simtx.report.decision import remarks
+from simtx.report.pictures import canvas
 from simtx.report.review import background, pictures, sentence, since, stories, table
 
 if TYPE_CHECKING:
@@ -255,8 +256,7 @@ def _warnings(result: Any, comparison: Comparison, checks: Sequence[background.C
 def _times(origin: Any, result: Any) -> str:
     if hasattr(result, "cells"):
         return f"{len(result.cells)} cells, up to {origin.replications} replications"
-    count = origin.replications if origin.replications is not None else 1
-    return f"{count} replication{'s' if count != 1 else ''}"
+    return canvas.replications(origin.replications if origin.replications is not None else 1)
 
 
 def _shown_cell(sweep: Sweep, at: Any) -> int:

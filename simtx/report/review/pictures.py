@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from simtx.report import catalogue, plots, style
-from simtx.report.axes import short
-from simtx.report.pictures import canvas
+from simtx.report.pictures import canvas, faults
 from simtx.report.pictures.differences import differences
 from simtx.report.pictures.distribution import distribution
 from simtx.report.pictures.failures import failures
@@ -183,8 +182,8 @@ def story(played: Mapping[str, Run], begin: float, end: float, name: str) -> Pic
             ax.axvspan(begin, over, color=style.FAULT, alpha=0.12, linewidth=0)
             ax.set_xlim(max(0.0, begin - room), until)
             ax.set_ylim(0, 1.08 * top or 1.0)
-            ax.set_xlabel("simulated time [s]" if next(iter(played.values())).data.origin is None else "time [s]")
-            ax.yaxis.set_major_formatter(FuncFormatter(short))
+            ax.set_xlabel(faults.time_label(list(played.values())))
+            ax.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
             unit = next(iter(played.values())).drift_unit if column == "drift_gross" else "count"
             ax.set_ylabel(f"{label} [{unit or 'units'}]", fontsize=8.5)
         handles, labels = axes[0].get_legend_handles_labels()

@@ -142,10 +142,8 @@ def _certainty(decision: Decision) -> str:
     elif not decision.candidates:
         support = "all are turned away by the runs"
     if decision.supported and len(decision.ranking) > 1:
-        least = int(decision.ranking["n"].min())
-        if least < RELIABLE:
-            return f"{support}; {sure}; only {least} run{'s' if least > 1 else ''} of each, and intervals are tested for {RELIABLE} and more"
-        return f"{support}; {sure}; {'all runs are complete' if decision.guaranteed else 'not guaranteed'}"
+        rest = _fewest([decision]) or f"; {'all runs are complete' if decision.guaranteed else 'not guaranteed'}"
+        return f"{support}; {sure}{rest}"
     return f"{support}; {sure}"
 
 
@@ -537,7 +535,7 @@ def of_sweep(
     line = _along(sweep, list(decisions), winners)
     if len(counts) == 1 and not open_cells:
         name = next(iter(counts))
-        text = f"{name}, in all {cells} cells: the {_most(metric)} {label}{kept}."
+        text = f"{name}, in all {cells} cells: the {catalogue.best(metric)} {label}{kept}."
         return Statement("yes", name, text, f"supported by the runs; {sure}", tuple(reasons))
     text = line or _listed([f"{name} in {count} of {cells} cells" for name, count in counts.most_common()])
     rest = f"; {open_cells} of {cells} cells are undecided" if open_cells and not line else ""
@@ -546,7 +544,7 @@ def of_sweep(
     return Statement(
         "open" if 2 * open_cells > cells else "yes",
         next(iter(counts)) if len(counts) == 1 and 2 * open_cells <= cells else "",
-        f"{text}{rest}: the {_most(metric)} {label}{kept}.",
+        f"{text}{rest}: the {catalogue.best(metric)} {label}{kept}.",
         f"supported by the runs where a strategy is named; {sure}",
         tuple(reasons),
     )
@@ -556,10 +554,6 @@ def _unlike(sweep: Sweep, frontier: Frontier) -> bool:
     """Whether a frontier ranks answers that mean different things."""
     promises = {sweep.study.strategies[name].promise for name in frontier.strategies if name in sweep.study.strategies}
     return frontier.metric.startswith("latency_") and len(promises) > 1
-
-
-def _most(metric: str) -> str:
-    return "highest" if metric in HIGHER_IS_BETTER else "lowest"
 
 
 def _share(value: float) -> str:
