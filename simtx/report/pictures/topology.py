@@ -175,7 +175,7 @@ def _links(
             found.append((max(there.latency.mean(), back.latency.mean()), a, b))
             texts[a, b] = _said(there) if _said(there) == _said(back) else f"→ {_said(there)}\n← {_said(back)}"
             network.add_edge(a, b)
-    usual = max(set(texts.values()), key=list(texts.values()).count) if texts else ""
+    usual = max(texts.values(), key=list(texts.values()).count, default="")
     many = len(zones) > _MOST
     centres = {zone: (x + _NODE / 2, y + _box(members[zone]) / 2) for zone, (x, y) in places.items()}
     nx.draw_networkx_edges(network, centres, ax=ax, edge_color=theme.muted, width=1.4, node_size=0)
