@@ -162,7 +162,7 @@ class Broker:
             self._turn_away(publication)
             return
         message = publication.effect.message
-        if not (self.spec.deduplication_window and self._duplicate(publication)):
+        if not self._duplicate(publication):
             self.published += 1
             if self._stored is not None:
                 count = len(self._stored)
@@ -193,6 +193,8 @@ class Broker:
 
     def _duplicate(self, publication: _Publication) -> bool:
         window, now, seen = self.spec.deduplication_window, self._env.now, self._seen
+        if window <= 0:
+            return False
         while seen:
             # A dict keeps the order of insertion, so the oldest ids come first, and those behind the first young one need no look.
             first, since = next(iter(seen.items()))

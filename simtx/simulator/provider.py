@@ -255,7 +255,7 @@ class Provider:
             request = Work(work.actor, effect)
             self.under_way[tx] += 1
             if work.actor.record is not None:
-                work.actor.record.outside += 1  # what comes of it still counts
+                work.actor.record.outside += 1  # its answer still counts
             env.call_in(latency / 2, self._perform, (request, work if in_time else None, latency / 2, env.now))
         if not in_time:
             env.call_in(spec.timeout, self._silence, work)

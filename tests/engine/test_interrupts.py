@@ -85,7 +85,7 @@ def test_a_handler_that_only_notes_changes_nothing(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("call", ["fill", "plan", "learn", "link", "more_arrivals", "ended"])
 def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """An exception outside of all that could catch it is lost to C, which then reads any number as the answer."""
-    before = CompiledLoop._answering
+    before, asking = CompiledLoop._answering, CompiledLoop._asking
 
     def fail(*_: object) -> int:
         raise MemoryError
@@ -96,6 +96,8 @@ def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.Mo
     if call == "fill":
         monkeypatch.setattr(binding, "generators", lambda library: None)
         monkeypatch.setattr(CompiledLoop, "_filling", lambda *_: fail)
+    elif call == "learn":
+        monkeypatch.setattr(CompiledLoop, "_asking", lambda self, name: fail if name == call else asking(self, name))
     else:
         monkeypatch.setattr(CompiledLoop, "_answering", answering)
     with pytest.raises(ScenarioError, match="gave up"):
