@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SHOWN: Final = ("latency_mean_ms", "latency_p95_ms", "latency_p99_ms", "window_mean_ms", "drift_gross_mean")
+_FAR: Final = 100  # per cent from which on the axis is partly logarithmic
+_NEAR: Final = 20  # per cent up to which it is not
 _MARKS: Final = {"2pc": "o", "saga": "s", "outbox": "^"}
 
 
@@ -134,11 +136,18 @@ def plot(validation: Any, *, ax: Axes | None = None) -> Axes:
         ax.axhline(0, color="0.4", lw=0.8)
         ax.set_xticks(range(len(judged)), [_label(target) for target in judged.itertuples()], fontsize=8)
         ax.set_ylabel("error of the prediction [%]")
+        if (100 * frame["error"].abs()).max() > _FAR:  # one that is far off leaves the others their room
+            ax.set_yscale("symlog", linthresh=_NEAR, linscale=2)
+            ax.set_yticks([-1000, -100, -_NEAR, -10, 0, 10, _NEAR, 100, 1000], minor=False)
+            ax.yaxis.set_major_formatter(lambda value, _: f"{value:+,.0f}" if value else "0")
+            far = 100 * frame["error"]
+            ax.set_ylim(min(far.min(), -_NEAR) * 1.5, far.max() * 1.5)
+            ax.set_ylabel(f"error [%], logarithmic beyond ± {_NEAR}")
         missed = int((~judged["ok"]).sum())
         said = "all targets met" if not missed else f"{missed} of {len(judged)} targets missed"
         ax.set_title(
             f"{frame['number'].nunique()} scenarios that nobody chose: {said}\n"
-            f"shaded: target; above: scenarios that meet it; lines: 95 % intervals; hollow: disturbed; {validation.store}, seed {validation.seed}",
+            f"shaded: target; above: how many meet it; lines: 95 %; hollow: disturbed; {validation.store}, seed {validation.seed}",
             loc="left",
             fontsize=10,
             pad=16,

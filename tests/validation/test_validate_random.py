@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -114,9 +116,28 @@ def rows(
     }  # fmt: skip
 
 
+def validated(found: list[dict[str, Any]]) -> simtx.RandomValidation:
+    return simtx.RandomValidation(pd.DataFrame(found), calibration(), 1, "sqlite", "embedded")
+
+
 def judged(found: list[dict[str, Any]]) -> pd.Series[Any]:
-    validation = simtx.RandomValidation(pd.DataFrame(found), calibration(), 1, "sqlite", "embedded")
-    return validation.targets.iloc[0]
+    return validated(found).targets.iloc[0]
+
+
+@pytest.mark.parametrize("worst", [0.5, 40.0])
+def test_one_that_is_far_off_leaves_the_others_their_room(worst: float) -> None:
+    """Errors of 3 and 10 % can be told apart in the picture, whatever the worst one is; the worst one is in it."""
+    every = [
+        rows(number, error, metric=metric, point=point)
+        for metric, point in [(target.metric, target.where) for target in studied.TARGETS]
+        for number, error in enumerate((0.03, -0.1, worst))
+    ]
+    ax = validated(every).plot()
+    height = np.ptp(ax.get_window_extent().intervaly)
+    small, large = (ax.transData.transform((0, 100 * error))[1] for error in (0.0, 0.1))
+    assert large - small > 0.1 * height
+    assert ax.get_ylim()[1] > 100 * worst
+    plt.close(ax.figure)
 
 
 def test_targets_are_met_in_nine_of_ten_and_never_far_off() -> None:
