@@ -1,7 +1,12 @@
-"""The transactions of a real run that are drawn before it begins."""
+"""What is known of a real run before it begins: its transactions, and what of the scenario it does not play."""
 
 from __future__ import annotations
 
+import pytest
+
+import simtx
+from simtx.protocols import strategy
+from simtx.reference.processes.launcher import left_out
 from simtx.reference.processes.schedule import Schedule
 from simtx.scenario import Scenario, from_dict
 
@@ -53,3 +58,21 @@ def test_a_run_that_is_to_end_with_its_last_transaction_has_used_up_nothing() ->
     scenario = closed(0.01, 0.01, duration=None)
     schedule = Schedule.draw(scenario, 1)
     assert schedule.used_up(scenario, [[0, 0.0, "arrive"]] * 30, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "links", "told"),
+    [
+        ("outbox", {"a": ["receiver"]}, True),
+        ("outbox", {"a": ["receiver"], "b": ["broker"]}, True),
+        ("outbox", {"a": ["receiver"], "b": ["sender"]}, False),
+        ("2pc", {"a": ["receiver"]}, False),
+    ],
+)
+def test_who_reads_a_run_is_told_of_links_to_the_broker_that_are_not_cut(
+    name: str, links: dict[str, list[str]], told: bool
+) -> None:
+    fault = {"kind": "partition", "at": "1s", "duration": "1s", **links}
+    scenario = simtx.load("transfer-lab").replace(faults=[fault])
+    notes = left_out(scenario, strategy(name, scenario.policies), {}, resumed=False)
+    assert any("none of those to the broker" in note for note in notes) == told
