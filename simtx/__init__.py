@@ -21,7 +21,6 @@ Names are imported when they are first used, so that ``import simtx`` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -177,70 +176,56 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def _loader(module: str, function: str) -> Callable[[], Callable[..., Any]]:
-    return lambda: getattr(import_module(module), function)
+_VIEWS: Final = {
+    "simtx.experiments.frontier.sweeps": {"sweep-frontier": "frontier"},
+    "simtx.experiments.saved": {"save-run": "save_run", "save-comparison": "save_comparison", "read": "read"},
+    "simtx.experiments.sensitivity.study": {"sweep-sensitivity": "of_sweep"},
+    "simtx.experiments.sweep.found": {"read-sweep": "read_sweep"},
+    "simtx.experiments.sweep.sweep": {"sweep-extended": "extended"},
+    "simtx.lab.timeline": {"player": "player"},
+    "simtx.lab.widgets": {"explorer": "view"},
+    "simtx.report.alerts": {"alerts-text": "text", "alerts-of-several": "several", "alerts-plot": "plot"},
+    "simtx.report.chrome": {"chrome": "save_chrome"},
+    "simtx.report.decision": {"decision-text": "text", "decision-html": "html"},
+    "simtx.report.diagram": {"diagram": "draw", "diagram-text": "render"},
+    "simtx.report.diff": {"difference-text": "text", "difference-html": "html"},
+    "simtx.report.otlp": {"otlp": "save_otlp"},
+    "simtx.report.pictures.accessors": {
+        "scenario": "ScenarioPlots",
+        "run": "RunPlots",
+        "comparison": "ComparisonPlots",
+        "sweep": "SweepPlots",
+        "frontier": "FrontierPlots",
+        "sensitivity": "SensitivityPlots",
+    },
+    "simtx.report.pictures.machine": {"machine": "machine", "automaton": "automaton"},
+    "simtx.report.random_validation": {"random-validation": "plot", "random-validation-text": "text"},
+    "simtx.report.review.report": {"report": "report"},
+    "simtx.report.saturation": {"saturation": "drawing", "saturation-text": "text"},
+    "simtx.report.stories": {
+        "story": "plot",
+        "story-sentence": "sentence",
+        "story-text": "story_text",
+        "story-html": "story_html",
+        "telling-text": "text",
+        "telling-html": "html",
+    },
+    "simtx.report.sweep_tables": {"sweep-text": "text", "sweep-html": "html"},
+    "simtx.report.tables": {
+        "comparison-text": "text",
+        "comparison-html": "html",
+        "run-html": "run_html",
+        "trace-html": "trace_html",
+    },
+    "simtx.report.validation": {"validation": "plot", "validation-text": "text", "validation-html": "html"},
+    "simtx.scenario.advice": {"scenario-warnings": "warnings"},
+    "simtx.scenario.changes": {"scenario-replaced": "replaced"},
+    "simtx.scenario.fingerprints": {"scenario-fingerprint": "scenario_fingerprint"},
+    "simtx.scenario.show": {"scenario-graph": "graph", "scenario-text": "text", "scenario-html": "html"},
+    "simtx.validation.validate_random": {"random-validation-worst": "worst_first"},
+}
+"""How the results below draw and tell themselves: functions of the layers above by the names of their views, for `simtx.views`."""
 
-
-def _register_views() -> None:
-    """Teach the results below how to draw themselves; the plotting layer is imported when a picture is asked for."""
-    for name, module, function in (
-        ("save-run", "simtx.experiments.saved", "save_run"),
-        ("save-comparison", "simtx.experiments.saved", "save_comparison"),
-        ("read", "simtx.experiments.saved", "read"),
-        ("read-sweep", "simtx.experiments.sweep.found", "read_sweep"),
-        ("sweep-extended", "simtx.experiments.sweep.sweep", "extended"),
-        ("sweep-frontier", "simtx.experiments.frontier.sweeps", "frontier"),
-        ("sweep-sensitivity", "simtx.experiments.sensitivity.study", "of_sweep"),
-        ("report", "simtx.report.review.report", "report"),
-        ("alerts-text", "simtx.report.alerts", "text"),
-        ("alerts-of-several", "simtx.report.alerts", "several"),
-        ("alerts-plot", "simtx.report.alerts", "plot"),
-        ("saturation", "simtx.report.saturation", "drawing"),
-        ("saturation-text", "simtx.report.saturation", "text"),
-        ("diagram", "simtx.report.diagram", "draw"),
-        ("player", "simtx.lab.timeline", "player"),
-        ("explorer", "simtx.lab.widgets", "view"),
-        ("diagram-text", "simtx.report.diagram", "render"),
-        ("otlp", "simtx.report.otlp", "save_otlp"),
-        ("chrome", "simtx.report.chrome", "save_chrome"),
-        ("scenario", "simtx.report.pictures.accessors", "ScenarioPlots"),
-        ("scenario-replaced", "simtx.scenario.changes", "replaced"),
-        ("scenario-fingerprint", "simtx.scenario.fingerprints", "scenario_fingerprint"),
-        ("scenario-warnings", "simtx.scenario.advice", "warnings"),
-        ("scenario-graph", "simtx.scenario.show", "graph"),
-        ("scenario-text", "simtx.scenario.show", "text"),
-        ("scenario-html", "simtx.scenario.show", "html"),
-        ("machine", "simtx.report.pictures.machine", "machine"),
-        ("automaton", "simtx.report.pictures.machine", "automaton"),
-        ("run", "simtx.report.pictures.accessors", "RunPlots"),
-        ("decision-text", "simtx.report.decision", "text"),
-        ("decision-html", "simtx.report.decision", "html"),
-        ("comparison", "simtx.report.pictures.accessors", "ComparisonPlots"),
-        ("comparison-text", "simtx.report.tables", "text"),
-        ("comparison-html", "simtx.report.tables", "html"),
-        ("sweep", "simtx.report.pictures.accessors", "SweepPlots"),
-        ("sweep-text", "simtx.report.sweep_tables", "text"),
-        ("sweep-html", "simtx.report.sweep_tables", "html"),
-        ("frontier", "simtx.report.pictures.accessors", "FrontierPlots"),
-        ("sensitivity", "simtx.report.pictures.accessors", "SensitivityPlots"),
-        ("run-html", "simtx.report.tables", "run_html"),
-        ("trace-html", "simtx.report.tables", "trace_html"),
-        ("difference-text", "simtx.report.diff", "text"),
-        ("difference-html", "simtx.report.diff", "html"),
-        ("story", "simtx.report.stories", "plot"),
-        ("story-sentence", "simtx.report.stories", "sentence"),
-        ("story-text", "simtx.report.stories", "story_text"),
-        ("story-html", "simtx.report.stories", "story_html"),
-        ("telling-text", "simtx.report.stories", "text"),
-        ("telling-html", "simtx.report.stories", "html"),
-        ("validation", "simtx.report.validation", "plot"),
-        ("validation-text", "simtx.report.validation", "text"),
-        ("validation-html", "simtx.report.validation", "html"),
-        ("random-validation", "simtx.report.random_validation", "plot"),
-        ("random-validation-text", "simtx.report.random_validation", "text"),
-        ("random-validation-worst", "simtx.validation.validate_random", "worst_first"),
-    ):
-        _register(name, _loader(module, function))
-
-
-_register_views()
+for _module, _functions in _VIEWS.items():
+    for _name, _function in _functions.items():
+        _register(_name, _module, _function)

@@ -7,15 +7,16 @@ plotting library.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Generic, Self, TypeVar, overload
 
 T = TypeVar("T")
-_loaders: dict[str, Callable[[], Callable[..., Any]]] = {}
+_places: dict[str, tuple[str, str]] = {}
 
 
-def register(name: str, loader: Callable[[], Callable[..., Any]]) -> None:
-    """Register a view; `loader` imports and returns the function only when it is first needed."""
-    _loaders[name] = loader
+def register(name: str, module: str, function: str) -> None:
+    """Register a view: a function by its module, which is imported only when the view is needed."""
+    _places[name] = module, function
 
 
 def view(name: str) -> Callable[..., Any]:
@@ -24,10 +25,11 @@ def view(name: str) -> Callable[..., Any]:
     Raises:
         LookupError: No such view; `import simtx` registers all of them.
     """
-    try:
-        return _loaders[name]()
-    except KeyError:
-        raise LookupError(f"no view '{name}' is registered; import simtx first") from None
+    if name not in _places:
+        raise LookupError(f"no view '{name}' is registered; import simtx first")
+    module, function = _places[name]
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 class View(Generic[T]):

@@ -58,47 +58,67 @@ _PATIENCE: Final = 8.0  # seconds until a transaction counts as blocked
 
 
 @dataclass(slots=True)
-class CrashMatrix:
-    """Results of a crash matrix.
+class KilledRuns:
+    """Results of runs whose processes are killed: what a crash matrix and a soak have in common.
 
     Attributes:
         strategy: The strategy, with its options.
         store: Product.
         broker: Product; empty if the strategy uses none.
-        complete: Whether all places were to be struck, or a fixed choice.
-        places: Places that were found.
-        chosen: Places that were to be struck.
-        struck: Places that were struck.
-        unreached: Places that were to be struck and were not: in no attempt did it come to that handler.
+        transactions: Transactions in the runs that were checked.
         violations: What must never be, one line each; empty: nothing.
         losses: What was lost or doubled, in numbers: expected of a dual write, and of nothing else.
-        launches: Runs that it took.
-        transactions: Transactions in them.
-        kills: Processes that were killed.
         seconds: How long it took.
-        interrupted: Whether it was ended before its time, and some of the chosen places were not tried.
+        interrupted: Whether it was ended before its time.
     """
 
     strategy: str
     store: str
     broker: str
-    complete: bool
-    places: int = 0
-    chosen: int = 0
-    struck: list[Recipe] = field(default_factory=list)
-    unreached: list[Recipe] = field(default_factory=list)
-    violations: list[str] = field(default_factory=list)
-    losses: Counter[str] = field(default_factory=Counter)
-    launches: int = 0
-    transactions: int = 0
-    kills: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
+    transactions: int = field(default=0, kw_only=True)
+    violations: list[str] = field(default_factory=list, kw_only=True)
+    losses: Counter[str] = field(default_factory=Counter, kw_only=True)
+    seconds: float = field(default=0.0, kw_only=True)
+    interrupted: bool = field(default=False, kw_only=True)
 
     @property
     def ok(self) -> bool:
         """Whether nothing was violated."""
         return not self.violations
+
+    @property
+    def _subject(self) -> str:
+        return f"{self.strategy} on {self.store}{f' and {self.broker}' if self.broker else ''}"
+
+    def _told(self, facts: Sequence[str], below: Sequence[str] = (), *, cut: str) -> str:
+        """Lines of a text: facts, losses, what stands below them, and whether all is well; `cut`: what an interruption left out."""
+        lines = [*facts, *(f"lost: {count} {name}" for name, count in self.losses.items() if count), *below]
+        lines += [f"violation: {line}" for line in self.violations]
+        lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
+        return "\n".join([*lines, f"interrupted: {cut}"] if self.interrupted else lines)
+
+
+@dataclass(slots=True)
+class CrashMatrix(KilledRuns):
+    """Results of a crash matrix; `interrupted`: some of the chosen places were not tried.
+
+    Attributes:
+        complete: Whether all places were to be struck, or a fixed choice.
+        places: Places that were found.
+        chosen: Places that were to be struck.
+        struck: Places that were struck.
+        unreached: Places that were to be struck and were not: in no attempt did it come to that handler.
+        launches: Runs that it took.
+        kills: Processes that were killed.
+    """
+
+    complete: bool
+    places: int = 0
+    chosen: int = 0
+    struck: list[Recipe] = field(default_factory=list)
+    unreached: list[Recipe] = field(default_factory=list)
+    launches: int = 0
+    kills: int = 0
 
     @property
     def by_process(self) -> dict[str, int]:
@@ -114,25 +134,15 @@ class CrashMatrix:
     @property
     def text(self) -> str:
         """The result in a few lines."""
-        where = f"{self.store} and {self.broker}" if self.broker else self.store
         struck = ", ".join(f"{name} {count}" for name, count in self.by_process.items())
-        lines = [
-            f"{self.strategy} on {where}: {self.places} places found, {len(self.struck)} of {self.chosen} chosen ones struck ({struck})",
+        facts = [
+            f"{self._subject}: {self.places} places found, {len(self.struck)} of {self.chosen} chosen ones struck ({struck})",
             f"{self.kills} kills in {self.transactions} transactions of {self.launches} launches, {self.seconds:.0f} s",
         ]
-        lost = {name: count for name, count in self.losses.items() if count}
-        lines += [f"lost: {count} {name}" for name, count in lost.items()]
-        never = self.never
-        if len(self.unreached) > len(never):
-            lines.append(
-                f"{len(self.unreached) - len(never)} places were struck in other transactions than the one meant"
-            )
-        lines += [f"never reached: {described(recipe)}" for recipe in never]
-        lines += [f"violation: {line}" for line in self.violations]
-        lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
-        if self.interrupted:
-            lines.append("interrupted: the launch that was under way was not checked")
-        return "\n".join(lines)
+        never = [f"never reached: {described(recipe)}" for recipe in self.never]
+        if elsewhere := len(self.unreached) - len(never):
+            never.insert(0, f"{elsewhere} places were struck in other transactions than the one meant")
+        return self._told(facts, never, cut="the launch that was under way was not checked")
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain data."""

@@ -33,7 +33,7 @@ from simtx.reference.processes.launcher import Launcher, Options
 from simtx.reference.processes.preflight import check
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder import scratch
-from simtx.validation.crash_matrix import kept, written
+from simtx.validation.crash_matrix import KilledRuns, kept, written
 from simtx.validation.transfers import busy
 from simtx.validation.violations import findings, losses
 
@@ -57,45 +57,24 @@ _GLANCE: Final = 0.005
 
 
 @dataclass(slots=True)
-class Soak:
-    """Results so far.
+class Soak(KilledRuns):
+    """Results so far; `interrupted`: faults of the round that was cut short are counted, its transactions are not.
 
     Attributes:
-        strategy: The strategy, with its options.
-        store: Product.
-        broker: Product; empty if the strategy uses none.
         seed: Of transactions and faults.
         rounds: Rounds that were played to their end and checked.
-        transactions: Transactions in them.
         outcomes: How they ended.
         faults: Faults injected, by what was done to whom.
-        violations: What must never be, one line each; empty: nothing.
-        losses: What was lost or doubled, in numbers: expected of a dual write, and of nothing else.
         listening: Seconds from each kill until the process listened again.
         settled: Seconds from each kill that met open transactions until the last of them was settled.
-        seconds: How long it took.
-        interrupted: Whether it was ended before its time; faults of the round that was cut short are counted, its transactions are not.
     """
 
-    strategy: str
-    store: str
-    broker: str
     seed: int
     rounds: int = 0
-    transactions: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: Counter[tuple[str, str]] = field(default_factory=Counter)
-    violations: list[str] = field(default_factory=list)
-    losses: Counter[str] = field(default_factory=Counter)
     listening: list[float] = field(default_factory=list)
     settled: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    interrupted: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was violated."""
-        return not self.violations
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -108,24 +87,18 @@ class Soak:
     @property
     def text(self) -> str:
         """The result in a few lines."""
-        where = f"{self.store} and {self.broker}" if self.broker else self.store
         by_kind = [
             f"{kind} {count} ({', '.join(f'{name} {n}' for (one, name), n in sorted(self.faults.items()) if one == kind)})"
             for kind, count in self.kinds.items()
         ]
-        lines = [
-            f"{self.strategy} on {where}: {self.rounds} rounds in {self.seconds:.0f} s, seed {self.seed}",
+        facts = [
+            f"{self._subject}: {self.rounds} rounds in {self.seconds:.0f} s, seed {self.seed}",
             f"faults: {'; '.join(by_kind) or 'none'}",
             f"transactions: {self.transactions} ({', '.join(f'{n} {name}' for name, n in sorted(self.outcomes.items()) if n)})",
             f"from a kill until the process listens: {_times(self.listening)}",
             f"from a kill that meets open transactions until the last of them is settled: {_times(self.settled)}",
         ]
-        lines += [f"lost: {count} {name}" for name, count in self.losses.items() if count]
-        lines += [f"violation: {line}" for line in self.violations]
-        lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
-        if self.interrupted:
-            lines.append("interrupted: the last round is not among these transactions, and was not checked")
-        return "\n".join(lines)
+        return self._told(facts, cut="the last round is not among these transactions, and was not checked")
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain data."""

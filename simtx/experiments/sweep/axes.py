@@ -19,8 +19,8 @@ from typing import Any, Final, TypeAlias, get_args
 from simtx.errors import ScenarioError
 from simtx.scenario import schema
 from simtx.scenario.distributions import Distribution
-from simtx.scenario.fields import Notation
-from simtx.scenario.problems import inner
+from simtx.scenario.fields import written_as
+from simtx.scenario.problems import entries, inner
 from simtx.scenario.units import duration, hint, number, probability, rate, shown
 
 Named: TypeAlias = Mapping[str, Sequence[str] | Mapping[str, float] | str]
@@ -190,11 +190,10 @@ def unit(parameter: Parameter) -> str:
         if get_args(here):  # a list or a mapping, whose members are alike
             here = inner(get_args(here)[-1])
             continue
-        fields = {one.alias or name: one for name, one in getattr(here, "model_fields", {}).items()}
+        fields = entries(here) if isinstance(here, type) and issubclass(here, schema.Table) else {}
         if part not in fields:
             return ""
-        written = next((one.text for one in fields[part].metadata if isinstance(one, Notation)), "")
-        if written:
+        if written := written_as(fields[part]):
             return "1/s" if written == "rate" else "s" if "duration" in written and "list" not in written else ""
         here = inner(fields[part].annotation)
     return ""

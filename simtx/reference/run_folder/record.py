@@ -107,13 +107,9 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """Versions of what takes part in a run, by component."""
     import platform
-    from importlib.metadata import PackageNotFoundError, version
 
     from simtx.protocols.event_schema import CURRENT
     from simtx.reference.stores.base import STORE_VERSION
+    from simtx.scenario.provenance import version
 
-    try:
-        own = version("simtx")
-    except PackageNotFoundError:  # a source tree that was never installed
-        own = "0+unknown"
-    return {"simtx": own, "events": CURRENT, "store": str(STORE_VERSION), "python": platform.python_version()}
+    return {"simtx": version(), "events": CURRENT, "store": str(STORE_VERSION), "python": platform.python_version()}

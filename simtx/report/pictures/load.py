@@ -197,10 +197,8 @@ def _about(sweep: Any, data: pd.DataFrame, at: Mapping[str, Any] | None, confide
     counts = sorted({int(one) for one in data["n"] if one > 0})
     runs = canvas.times(data["n"], data["asked"], within="cell")
     held = ", ".join(f"{name} = {value}" for name, value in (at or {}).items())
-    scenario = sweep.scenario
-    changed = ", ".join(f"{path} = {value}" for path, value in scenario.overrides.items())
     bands = (
         f"bands: {100 * confidence:g} % intervals" if counts and counts[-1] > 1 else "one replication has no intervals"
     )
-    words = [f"{scenario.name} with {changed}" if changed else scenario.name, held, f"seed {sweep.seed}, {runs}", bands]
+    words = [canvas.about(sweep.scenario, varied=["workload.rate"]), held, f"seed {sweep.seed}, {runs}", bands]
     return " · ".join(word for word in words if word)
