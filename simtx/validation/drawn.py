@@ -1,12 +1,13 @@
 """Scenarios that nobody has chosen: what `simtx validate --random` predicts and executes.
 
 A model that is tuned on one scenario fits that scenario. These are drawn from a wide family by a seed: two to five services in a chain or a diamond, hot and
-cold keys, refusals, a pivot, work of 5 to 30 ms, loads from 20 to 90 % of saturation, and one failure of each kind. The number of a scenario decides what
+cold keys, refusals, a pivot, work of 5 to 30 ms, loads from 20 to 90 % of saturation, and a failure of each kind. The number of a scenario decides what
 should be spread evenly (strategy, load, failure); the seed decides the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,9 @@ import numpy as np
 
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.reference.processes.backends import can_stop
 from simtx.scenario.advice import unreachable
+from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
 from simtx.workload.by_transaction import TransactionStreams
 from simtx.workload.planner import Planner
 from simtx.workload.streams import Streams
@@ -23,8 +26,26 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 STRATEGIES: Final = ("2pc", "saga", "outbox")
-FAILURES: Final = ("crash", "partition", "slow", "pause", "loss")
-"""Kinds of the failures, of which every other scenario has one."""
+FAILURES: Final[tuple[FaultKind, ...]] = (
+    "crash",
+    "partition",
+    "slow",
+    "pause",
+    "loss",
+    "store-outage",
+    "duplication",
+    "reorder",
+    "broker-outage",
+    "clock-drift",
+)
+"""Kinds of the failures, of which every other scenario has one: all but those of parts that these scenarios do not have (providers, a vote store)."""
+_STRENGTHS: Final[Mapping[FaultKind, float]] = {
+    "slow": 3.0,
+    "loss": 0.2,
+    "duplication": 0.2,
+    "reorder": 0.2,
+    "clock-drift": 1.5,
+}
 _ATTEMPTS: Final = 100
 _WORKERS: Final = (1, 2, 4)
 
@@ -46,12 +67,18 @@ class Drawn:
     scenario: Scenario
     strategy: Strategy
     load: float
-    failure: str | None
+    failure: FaultKind | None
     shape: str
 
 
-def drawn(number: int, seed: int) -> Drawn:
-    """The scenario of this number and seed; the same whenever it is asked for."""
+def drawn(number: int, seed: int, store: str = "sqlite") -> Drawn:
+    """The scenario of this number and seed; the same whenever it is asked for.
+
+    Args:
+        number: Which one, from 0.
+        seed: Seed of all of them.
+        store: As in `simtx.execute`; a file cannot have an outage of its own, so that another failure takes its place.
+    """
     rng = np.random.default_rng([seed, number])
     name = STRATEGIES[number % len(STRATEGIES)]
     for _ in range(_ATTEMPTS):
@@ -65,23 +92,24 @@ def drawn(number: int, seed: int) -> Drawn:
     # Loads are spread evenly over the numbers (a golden-section sequence), so that few scenarios have some of each.
     load = 0.2 + 0.7 * ((number * 0.6180339887498949 + rng.random() * 0.1) % 1.0)
     failure = FAILURES[number // 2 % len(FAILURES)] if number % 2 else None
+    if (failure == "broker-outage" and not strategy.uses_broker) or (failure == "store-outage" and not can_stop(store)):
+        failure = "crash"  # nothing would notice the other one
     return Drawn(number, scenario, strategy, round(load, 2), failure, shape)
 
 
-def fault(kind: str, scenario: Scenario, at: float, seed: int) -> dict[str, Any]:
-    """A failure of this kind on a service of the scenario, as it stands in a file."""
+def fault(kind: FaultKind, scenario: Scenario, at: float, seed: int) -> dict[str, Any]:
+    """A failure of this kind, as it stands in a file: of a service of the scenario, of all links, or of the broker."""
     services = list(scenario.services)
     one = services[seed % len(services)]
-    entry: dict[str, Any] = {"kind": kind, "at": f"{at:.6g}s", "duration": "1s"}
-    match kind:
-        case "partition":
-            return entry | {"a": [one]}
-        case "loss":
-            return entry | {"probability": 0.2, "duration": "2s"}
-        case "slow":
-            return entry | {"node": one, "factor": 3.0, "duration": "2s"}
-        case _:
-            return entry | {"node": one}
+    traits = FAULT_KINDS[kind]
+    entry: dict[str, Any] = {"kind": kind, "at": f"{at:.6g}s", "duration": "1s" if traits.delays else "2s"}
+    if traits.strength is not None:
+        entry[traits.strength] = _STRENGTHS[kind]
+    if traits.place in ("node", "service"):
+        entry["node"] = one
+    elif kind == "partition":
+        entry["a"] = [one]
+    return entry
 
 
 def _plays(scenario: Scenario, strategy: Strategy) -> bool:

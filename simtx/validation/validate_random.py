@@ -256,7 +256,7 @@ def validate_random(
         study.done = 1
         rows: list[dict[str, Any]] = []
         for position in range(scenarios):
-            rows += _scenario(study, calibration, drawn(position, seed))
+            rows += _scenario(study, calibration, drawn(position, seed, study.store))
             study.done += 1
         found = RandomValidation(
             pd.DataFrame(rows), calibration, seed, without_password(store), without_password(broker), kept

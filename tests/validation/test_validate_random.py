@@ -27,7 +27,10 @@ from simtx.validation.validate import Executed, Work, decisive, error_of, restar
 def test_what_is_drawn_is_wide_repeatable_and_can_be_played() -> None:
     many = [drawn(number, 5) for number in range(30)]
     assert {one.strategy.name for one in many} == set(STRATEGIES)
-    assert {one.failure for one in many} == {None, *FAILURES}
+    assert {one.failure for one in many} == {None, *FAILURES} - {"store-outage"}
+    assert "store-outage" in {drawn(number, 5, "postgres").failure for number in range(30)}
+    for number in range(17, 120, 20):
+        assert (drawn(number, 5).failure == "broker-outage") == (number % 3 == 2)
     assert {len(one.scenario.services) for one in many} == {2, 3, 4, 5}
     loads = sorted(one.load for one in many)
     assert loads[0] < 0.3
@@ -44,7 +47,7 @@ def test_what_is_drawn_is_wide_repeatable_and_can_be_played() -> None:
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_each_failure_strikes(kind: str) -> None:
-    one = drawn(1, 5)
+    one = drawn(2, 5)  # an outbox: the only one of the three that a broker's outage hits
     struck = one.scenario.replace(
         **{"faults": [fault(kind, one.scenario, 1.0, 3)], "run.duration": "4s", "run.transactions": None}
     )

@@ -296,14 +296,19 @@ class Backends:
         asyncio.run(drop_run(self.broker or {}, self._folder.secret()))
 
 
+def can_stop(store: str) -> bool:
+    """Whether this store has servers that the run starts itself, so that it can play their outage."""
+    kind = stores.kind_of(store)
+    return kind is not None and store == kind and stores.PRODUCTS[kind].server
+
+
 def check_faults(scenario: Scenario, store: str, broker: str) -> None:
     """Refuse faults of servers that are not ours to stop.
 
     Raises:
         ScenarioError: There is one; the text says what would be right.
     """
-    kind = stores.kind_of(store)
-    ours = kind is not None and store == kind and stores.PRODUCTS[kind].server
+    ours = can_stop(store)
     for number, fault in enumerate(scenario.faults):
         if fault.kind in ("store-outage", "vote-store-outage") and not ours:
             raise ScenarioError(
