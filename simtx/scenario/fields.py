@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args
 
-from pydantic import PlainValidator, ValidationInfo
+from pydantic import GetCoreSchemaHandler, PlainValidator, ValidationInfo
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
 from simtx.scenario import units
 from simtx.scenario.catalog import brokers, forced_writes
 from simtx.scenario.distribution_files import each, read_distribution
 from simtx.scenario.distributions import Distribution
 
+T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -25,9 +27,20 @@ class Notation:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """Reads what is there as if it had to be there: an entry that is left out is None, but nobody can write None."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        nullable: Any = handler(source)
+        return cast("CoreSchema", nullable["schema"])
+
+
 def written_as(field: FieldInfo) -> str:
     """How the value of a field is written; empty if it says nothing."""
-    return next((one.text for one in field.metadata if isinstance(one, Notation)), "")
+    parts = get_args(field.annotation)
+    inside = getattr(parts[0], "__metadata__", ()) if type(None) in parts else ()
+    return next((one.text for one in (*field.metadata, *inside) if isinstance(one, Notation)), "")
 
 
 def _units_needed(info: ValidationInfo) -> bool:
@@ -107,39 +120,28 @@ def _counts(value: Any) -> tuple[int, ...]:
 
 Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds), Notation("duration")]
 Period: TypeAlias = Annotated[float, PlainValidator(_period), Notation("duration above 0")]
-MaybeSeconds: TypeAlias = Annotated[float | None, PlainValidator(_seconds), Notation("duration")]
-MaybePeriod: TypeAlias = Annotated[float | None, PlainValidator(_period), Notation("duration above 0")]
 Waits: TypeAlias = Annotated[tuple[float, ...], PlainValidator(_waits), Notation("list of durations above 0")]
 Counts: TypeAlias = Annotated[tuple[int, ...], PlainValidator(_counts), Notation("list of whole numbers")]
 Latency: TypeAlias = Annotated[Distribution, PlainValidator(_latency), Notation("distribution of a duration")]
-MaybeLatency: TypeAlias = Annotated[
-    Distribution | None, PlainValidator(_latency), Notation("distribution of a duration")
-]
 ForcedWrite: TypeAlias = Annotated[
     Distribution, PlainValidator(_forced_write), Notation("distribution of a duration, or a name from latencies.toml")
 ]
 AckLatency: TypeAlias = Annotated[
     Distribution, PlainValidator(_ack_latency), Notation("distribution of a duration, or a name from latencies.toml")
 ]
-MaybeNumbers: TypeAlias = Annotated[Distribution | None, PlainValidator(_numbers), Notation("distribution of a number")]
+Numbers: TypeAlias = Annotated[Distribution, PlainValidator(_numbers), Notation("distribution of a number")]
 Profile: TypeAlias = Annotated[
     tuple[tuple[float, float], ...], PlainValidator(_profile), Notation("list of pairs [duration, rate]")
 ]
 Rate: TypeAlias = Annotated[float, PlainValidator(lambda v: units.rate(v, zero=True)), Notation("rate")]
-MaybeRate: TypeAlias = Annotated[float | None, PlainValidator(lambda v: units.rate(v, zero=True)), Notation("rate")]
 Chance: TypeAlias = Annotated[float, PlainValidator(units.probability), Notation("probability")]
-MaybeChance: TypeAlias = Annotated[float | None, PlainValidator(units.probability), Notation("probability")]
 Number: TypeAlias = Annotated[float, PlainValidator(units.number), Notation("number")]
-MaybeNumber: TypeAlias = Annotated[float | None, PlainValidator(units.number), Notation("number")]
 Factor: TypeAlias = Annotated[float, PlainValidator(_factor), Notation("number above 0")]
-MaybeFactor: TypeAlias = Annotated[float | None, PlainValidator(_factor), Notation("number above 0")]
 Whole: TypeAlias = Annotated[int, PlainValidator(units.count), Notation("whole number")]
-MaybeWhole: TypeAlias = Annotated[int | None, PlainValidator(units.count), Notation("whole number")]
 Positive: TypeAlias = Annotated[
     int, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
 ]
-MaybePositive: TypeAlias = Annotated[
-    int | None, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
-]
-MaybeMoment: TypeAlias = Annotated[str | None, PlainValidator(_moment), Notation("moment, or `first`")]
+Moment: TypeAlias = Annotated[str, PlainValidator(_moment), Notation("moment, or `first`")]
 Name: TypeAlias = Annotated[str, PlainValidator(_name), Notation("name")]
+Maybe: TypeAlias = Annotated[T | None, _Absent()]
+"""An entry that may be left out: ``Maybe[Latency] = None``."""

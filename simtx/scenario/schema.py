@@ -32,19 +32,11 @@ from simtx.scenario.fields import (
     Factor,
     ForcedWrite,
     Latency,
-    MaybeChance,
-    MaybeFactor,
-    MaybeLatency,
-    MaybeMoment,
-    MaybeNumber,
-    MaybeNumbers,
-    MaybePeriod,
-    MaybePositive,
-    MaybeRate,
-    MaybeSeconds,
-    MaybeWhole,
+    Maybe,
+    Moment,
     Name,
     Number,
+    Numbers,
     Period,
     Positive,
     Profile,
@@ -104,7 +96,7 @@ class StoreFile(Table):
     isolation: Isolation = "read-committed"
     lock_timeout: Period = 1.0
     initial: dict[str, Number] = Field(default_factory=dict)
-    replica_lag: MaybeLatency = None
+    replica_lag: Maybe[Latency] = None
     outbox_order: OutboxOrder = "insert"
     locks: Locks = "write"
     log: LogFile = Field(default_factory=LogFile)
@@ -120,12 +112,12 @@ class ProviderFile(Table):
     timeouts: Chance = 0.0
     timeouts_done: Chance = 0.5
     timeout: Period = 5.0
-    rate_limit: MaybeRate = None
-    burst: MaybePositive = _field(
+    rate_limit: Maybe[Rate] = None
+    burst: Maybe[Positive] = _field(
         "Requests that it takes at once; absent: as many as `rate_limit` has in a second.", None
     )
     retry_after: Period = 1.0
-    idempotency: MaybePeriod = None
+    idempotency: Maybe[Period] = None
     status_query: bool = False
 
 
@@ -140,8 +132,8 @@ class ServiceFile(Table):
     )
     workers: Positive = 1
     service_time: Latency
-    compensation_time: MaybeLatency = None
-    queue_limit: MaybeWhole = None
+    compensation_time: Maybe[Latency] = None
+    queue_limit: Maybe[Whole] = None
     store: StoreFile = Field(default_factory=StoreFile)
     provider: ProviderFile | None = None
 
@@ -170,7 +162,7 @@ class DerivedFile(Table):
         "that has missed before the last invalidation.",
         "none",
     )
-    ttl: MaybePeriod = None
+    ttl: Maybe[Period] = None
     lag: Latency = Exponential(0.02)
     ordered: bool = True
     loss: Chance = 0.0
@@ -184,7 +176,7 @@ class GroupFile(Table):
     spec = infrastructure.GroupSpec
     service: str
     key: str
-    partitions: MaybePositive = _field(
+    partitions: Maybe[Positive] = _field(
         "How many there are; absent: as many as `broker.partitions`, or 8 if that says none.", None
     )
     instances: Positive = 2
@@ -201,7 +193,7 @@ class GroupFile(Table):
     lag: Latency = Exponential(0.01)
     commit_time: Latency = Exponential(0.02)
     session: Period = 10.0
-    pause_every: MaybeLatency = None
+    pause_every: Maybe[Latency] = None
     pause: Latency = Exponential(1.0)
 
 
@@ -220,10 +212,10 @@ class AggregateFile(Table):
         "decide",
     )
     recognises: bool = _field("Whether an aggregate knows the commands that it has worked off.", True)
-    attempts: MaybePositive = None
+    attempts: Maybe[Positive] = None
     load_time: Latency = Exponential(0.002)
     event_time: Seconds = 0.0
-    snapshot_every: MaybePositive = None
+    snapshot_every: Maybe[Positive] = None
     decide_time: Latency = Exponential(0.005)
     append_time: Latency = Exponential(0.002)
     retry_after: Latency = Exponential(0.005)
@@ -254,11 +246,11 @@ class LinkFile(Table):
     between: list[str] | None = _field("Two zones or regions, both directions. Either this, or `from` and `to`.", None)
     from_: str | None = _field("Zone or region where the direction begins.", None, alias="from")
     to: str | None = _field("Zone or region where it ends.", None)
-    latency: MaybeLatency = _field("One-way delay; absent: from regions.toml, or `network.latency`.", None)
-    loss: MaybeChance = _field("Probability that a message is lost; absent: `network.loss`.", None)
-    duplication: MaybeChance = _field("Probability that it arrives twice; absent: `network.duplication`.", None)
-    reorder: MaybeChance = _field("Probability that it is held up; absent: `network.reorder`.", None)
-    reorder_delay: MaybeLatency = _field("How long it is held up; absent: `network.reorder_delay`.", None)
+    latency: Maybe[Latency] = _field("One-way delay; absent: from regions.toml, or `network.latency`.", None)
+    loss: Maybe[Chance] = _field("Probability that a message is lost; absent: `network.loss`.", None)
+    duplication: Maybe[Chance] = _field("Probability that it arrives twice; absent: `network.duplication`.", None)
+    reorder: Maybe[Chance] = _field("Probability that it is held up; absent: `network.reorder`.", None)
+    reorder_delay: Maybe[Latency] = _field("How long it is held up; absent: `network.reorder_delay`.", None)
 
 
 class NetworkFile(Table):
@@ -268,7 +260,7 @@ class NetworkFile(Table):
     zones: list[str] = _field(
         "Further zones, of your own; give their latencies in `links` or `latency`.", default_factory=list
     )
-    latency: MaybeLatency = _field("One-way delay of all links, also inside a zone, instead of regions.toml.", None)
+    latency: Maybe[Latency] = _field("One-way delay of all links, also inside a zone, instead of regions.toml.", None)
     tail: bool = _field("Whether latencies from regions.toml get their assumed tail, or are constants.", True)
     loss: Chance = 0.0
     duplication: Chance = 0.0
@@ -290,7 +282,7 @@ class BrokerFile(Table):
     deduplication_window: Seconds = 0.0
     deduplication_after_restart: Remembered = "stored"
     ordered: bool = True
-    retention: MaybePeriod = None
+    retention: Maybe[Period] = None
     kind: BrokerKind = _field(
         "The product that it is like ([Brokers](brokers.md)), whose defaults replace those of this table; keys of the file override them.",
         "plain",
@@ -298,25 +290,25 @@ class BrokerFile(Table):
     partitions: Whole = 0
     fetch: Positive = 1
     commit_every: Seconds = 0.0
-    delivery_limit: MaybePositive = None
+    delivery_limit: Maybe[Positive] = None
     backoff: Waits = ()
     nack: bool = False
     nack_delay: Seconds = 0.0
     deduplication_by: KnownBy = "message"
     poison: Chance = 0.0
     poison_transactions: Counts = ()
-    poison_until: MaybeSeconds = None
+    poison_until: Maybe[Seconds] = None
 
 
 class ParameterFile(Table):
     """Something that is drawn once for each transaction: a key (`population`) or a number (`values`)."""
 
     spec = business.Parameter
-    population: MaybePositive = None
+    population: Maybe[Positive] = None
     popularity: Popularity = "uniform"
     exponent: Factor = 0.99
     prefix: str = ""
-    values: MaybeNumbers = None
+    values: Maybe[Numbers] = None
     integer: bool = False
 
 
@@ -326,10 +318,10 @@ class OperationFile(Table):
     spec = business.OperationSpec
     key: str
     kind: Literal["add", "set", "read"] = "add"
-    amount: MaybeNumber = None
+    amount: Maybe[Number] = None
     parameter: str | None = None
-    low: MaybeNumber = None
-    high: MaybeNumber = None
+    low: Maybe[Number] = None
+    high: Maybe[Number] = None
 
 
 class StepFile(Table):
@@ -343,8 +335,8 @@ class StepFile(Table):
     operations: list[OperationFile] = Field(default_factory=list)
     compensation: list[OperationFile] = Field(default_factory=list)
     refusal: Chance = 0.0
-    service_time: MaybeLatency = None
-    compensation_time: MaybeLatency = None
+    service_time: Maybe[Latency] = None
+    compensation_time: Maybe[Latency] = None
 
 
 class TransactionFile(Table):
@@ -361,10 +353,10 @@ class WorkloadFile(Table):
 
     spec = model.Workload
     kind: WorkloadKind = "poisson"
-    rate: MaybeRate = _field("Transactions a second; of a bursty workload, outside bursts (absent: 0).", None)
-    burst_rate: MaybeRate = None
-    burst_on: MaybePeriod = None
-    burst_off: MaybePeriod = None
+    rate: Maybe[Rate] = _field("Transactions a second; of a bursty workload, outside bursts (absent: 0).", None)
+    burst_rate: Maybe[Rate] = None
+    burst_on: Maybe[Period] = None
+    burst_off: Maybe[Period] = None
     profile: Profile = ()
     trace: str | None = _field(
         "trace: a CSV file with a column `time` in seconds; columns named as parameters give those.", None
@@ -386,7 +378,7 @@ class WorkloadFile(Table):
         "absent: `s`, in an access log its own format.",
         None,
     )
-    origin: MaybeMoment = _field(
+    origin: Maybe[Moment] = _field(
         "trace: the moment that is the run's time zero: `first`: that of the first arrival; or a moment, written as in the file; absent: 0, "
         "in an access log `first`.",
         None,
@@ -395,12 +387,12 @@ class WorkloadFile(Table):
         "trace: whether rows are brought into the order of their times; without it, one out of order is an error.",
         False,
     )
-    spread: MaybePeriod = _field(
+    spread: Maybe[Period] = _field(
         "trace: the tick of the file's clock, over which arrivals with the same time are spread evenly; absent: they arrive at once.",
         None,
     )
-    users: MaybePositive = None
-    think_time: MaybeLatency = None
+    users: Maybe[Positive] = None
+    think_time: Maybe[Latency] = None
 
 
 class ClientBackoffFile(Table):
@@ -457,13 +449,13 @@ class FaultFile(Table):
         "Not for links and the broker.",
         None,
     )
-    at: MaybeSeconds = None
-    every: MaybeLatency = None
-    until: MaybeSeconds = None
+    at: Maybe[Seconds] = None
+    every: Maybe[Latency] = None
+    until: Maybe[Seconds] = None
     trigger: TriggerFile | None = None
     duration: Latency
-    factor: MaybeFactor = None
-    probability: MaybeChance = None
+    factor: Maybe[Factor] = None
+    probability: Maybe[Chance] = None
     a: list[str] = _field("Links only: nodes, zones or regions on one side; empty: all links.", default_factory=list)
     b: list[str] = _field("Links only: the other side; empty: everything else.", default_factory=list)
     one_way: bool = False
@@ -507,8 +499,8 @@ class InvariantFile(Table):
     terms: list[TermFile] = _field("conserved: the terms of the sum.", default_factory=list)
     service: str | None = None
     prefix: str | None = None
-    low: MaybeNumber = None
-    high: MaybeNumber = None
+    low: Maybe[Number] = None
+    high: Maybe[Number] = None
 
 
 class BackoffFile(Table):
@@ -570,7 +562,7 @@ class PoliciesFile(Table):
     spec = Policies
     call_timeout: Period = _DEFAULTS.call_timeout
     attempts: Positive = _DEFAULTS.attempts
-    compensation_attempts: MaybePositive = None
+    compensation_attempts: Maybe[Positive] = None
     alert_after: Positive = _DEFAULTS.alert_after
     vote_timeout: Period = _DEFAULTS.vote_timeout
     acknowledgement_timeout: Period = _DEFAULTS.acknowledgement_timeout
@@ -590,13 +582,13 @@ class RunFile(Table):
     """How long a run is: `transactions` or `duration`."""
 
     spec = model.RunPlan
-    transactions: MaybePositive = None
-    duration: MaybePeriod = None
+    transactions: Maybe[Positive] = None
+    duration: Maybe[Period] = None
     warmup: Seconds = 0.0
     drain: Seconds = 60.0
-    timeline_every: MaybePeriod = None
+    timeline_every: Maybe[Period] = None
     stratify: bool = False
-    recovery: MaybePeriod = None
+    recovery: Maybe[Period] = None
 
 
 class ScenarioFile(Table):

@@ -1,11 +1,12 @@
 """docs/scenarios.md says everything that a file may contain, and what it shows works."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from simtx.scenario import load, names, schema
+from simtx.scenario import build, load, names, schema
 from simtx.scenario.reference import rewritten
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scenarios.md"
@@ -32,6 +33,28 @@ def test_every_key_is_described_with_its_notation_and_default(document, model):
         assert schema.meaning(model, name)
         row = re.compile(rf"^\| `{field.alias or name}` \| [^|]+ \| [^|]+ \| .+ \|$", re.MULTILINE)
         assert row.search(document)
+
+
+def test_a_default_that_a_table_and_its_spec_state_is_the_same():
+    """Who leaves a key out of a file, and who leaves the field out of a spec made by hand, mean the same; None: other keys decide it."""
+    compared, differing = 0, []
+    for table in TABLES:
+        if not hasattr(table, "spec") or table is schema.ClientBackoffFile:
+            continue  # the defaults of the latter are those of clients, and compared there
+        for one in dataclasses.fields(table.spec):
+            field = table.model_fields.get(one.name)
+            usual = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+            if usual is dataclasses.MISSING or field is None or field.is_required():
+                continue
+            said = field.get_default(call_default_factory=True)
+            if said is None:
+                continue
+            said = build.spec(type(usual), said) if isinstance(said, schema.Table) else said
+            compared += 1
+            if (tuple(said) if isinstance(said, list) else said) != usual:
+                differing.append((table.__name__, one.name, said, usual))
+    assert differing == []
+    assert compared > 60
 
 
 def test_every_built_in_scenario_is_named(document):
