@@ -10,13 +10,17 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 import pytest
 
 from simtx.reference.stores import Store, open_store
 from simtx.reference.stores.postgres.schema import drop_run
 from simtx.reference.stores.postgres.server import PostgresServer
+
+if TYPE_CHECKING:
+    from simtx.reference.stores.sqlite.store import SqliteStore
 
 ROOT = str(Path(__file__).parents[2])  # makes helpers importable as ``tests.reference.workload``
 if ROOT not in sys.path:
@@ -67,6 +71,15 @@ class MakeStore:
         store = open_store(self.spec(service, **options), relay=relay)
         self._opened.callback(store.close)
         return store
+
+    def waiting(self, store: Store) -> int:
+        """How many operations wait for a lock of this store, as it says itself, or as its server does."""
+        if self.kind == "sqlite":
+            return sum(map(len, list(cast("SqliteStore", store)._locks._queues.values())))
+        with psycopg.connect(self._databases["stock"]["dsn"], autocommit=True) as link:
+            found = link.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+            assert found is not None
+            return int(found[0])
 
     def close(self) -> None:
         """Close all."""

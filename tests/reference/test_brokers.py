@@ -102,7 +102,7 @@ class Embedded:
     def stop(self) -> int:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(60)
+        return self.process.wait(180)
 
     def restart(self) -> None:
         self.start()
@@ -117,9 +117,9 @@ class Embedded:
     async def state(self) -> dict[str, Any]:
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         link = Connection("launcher", SECRET, lambda: self.run.locate("broker"), answer.set_result)
-        await link.connected(60)
+        await link.connected(180)
         link.send({"type": "control", "id": 1, "do": "state"})
-        frame = await asyncio.wait_for(answer, 60)
+        frame = await asyncio.wait_for(answer, 180)
         await link.close()
         return frame
 
@@ -217,7 +217,7 @@ def message(tx: int, body: Any = None, to: str = "stock") -> Message:
     return Message("reserve", tx, "orders", to, body)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -226,10 +226,21 @@ async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 async def until_settled(broker: Broker, expected: set[int]) -> None:
     """Wait until only these transactions have messages that wait."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while await broker.pending() != expected:
         assert time.monotonic() < deadline, f"still pending: {await broker.pending()}"
         await asyncio.sleep(0.01)
+
+
+async def until_in_time(producer: BrokerClient, arrived: Callable[[], bool], first: int) -> int:
+    """Publish messages until one has arrived before it was too old; how many it took, which is more than one on a busy machine alone."""
+    for tx in range(first, first + 50):
+        await producer.publish(message(tx), None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3.0):
+                await until(arrived)
+                return tx - first + 1
+    raise AssertionError("no message arrives")
 
 
 async def insist(client: BrokerClient, what: Message, origin: int | None = None) -> None:
@@ -243,7 +254,7 @@ async def insist(client: BrokerClient, what: Message, origin: int | None = None)
             return
 
 
-def play(coroutine: Coroutine[Any, Any, None], seconds: float = 240.0) -> None:
+def play(coroutine: Coroutine[Any, Any, None], seconds: float = 600.0) -> None:
     asyncio.run(asyncio.wait_for(coroutine, seconds))
 
 
@@ -435,10 +446,11 @@ def test_an_unacknowledged_delivery_comes_again_under_its_id_until_it_is_acknowl
             assert consumer.when[2] - began > 0.4
             await client.acknowledge(consumer.ids[0])
             await until_settled(broker, set())
-            await asyncio.sleep(0.2)  # what was on its way
+            await producer.publish(message(2), None)  # what was on its way comes before it
+            await until(lambda: 2 in {one.message.tx for one, _, _ in consumer.got})
             before = len(consumer.got)
-            await asyncio.sleep(0.5)
-            assert len(consumer.got) == before
+            await until(lambda: len(consumer.got) >= before + 2)
+            assert {one.message.tx for one, _, _ in consumer.got[before:]} == {2}
 
     with running(kind, tmp_path, redelivery=0.2) as broker:
         play(go(broker))
@@ -642,9 +654,9 @@ def test_a_producer_is_told_of_a_lost_connection_and_connects_again(kind: str, t
             assert not waiting.done()
             broker.kill()
             with pytest.raises(ConnectionError):
-                await asyncio.wait_for(waiting, 60)
+                await asyncio.wait_for(waiting, 180)
             with pytest.raises(ConnectionError):
-                await asyncio.wait_for(producer.publish(message(2), None), 60)
+                await asyncio.wait_for(producer.publish(message(2), None), 180)
             broker.restart()
             await insist(producer, message(3))
             assert 3 in await broker.pending()
@@ -663,7 +675,7 @@ def test_a_paused_broker_acknowledges_when_it_goes_on(kind: str, tmp_path: Path)
             await asyncio.sleep(0.3)
             assert not waiting.done()
             broker.resume()
-            await asyncio.wait_for(waiting, 60)
+            await asyncio.wait_for(waiting, 180)
 
     with running(kind, tmp_path) as broker:
         play(go(broker))
@@ -711,8 +723,8 @@ def test_the_embedded_broker_drops_what_is_too_old_and_counts_it_over_restarts(t
             ]
             broker.kill()
             broker.restart()
-            await insist(producer, message(11))
             assert (await broker.state())["lost"] == 10
+            await insist(producer, message(11))
 
     with running("embedded-quorum", tmp_path, retention=0.3) as broker:
         play(go(broker))
@@ -724,10 +736,9 @@ def test_what_a_consumer_had_in_hand_when_it_died_is_dropped_when_it_is_too_old(
             async with connected(broker, "stock") as client:
                 consumer = Consumer(client, acknowledge=False)
                 await client.subscribe("stock", consumer)
-                await producer.publish(message(1), None)
-                await until(lambda: bool(consumer.got))
+                sent = await until_in_time(producer, lambda: bool(consumer.got), 1)
             await until_settled(broker, set())
-            assert (await broker.state())["lost"] == 1
+            assert (await broker.state())["lost"] == sent
 
     with running("embedded-quorum", tmp_path, retention=0.5) as broker:
         play(go(broker))
@@ -742,13 +753,14 @@ def test_the_nats_adapter_drops_what_is_too_old_and_counts_it(tmp_path: Path) ->
             for tx in range(10):
                 await producer.publish(message(tx), 100 + tx)
             await asyncio.sleep(2.2)
-            await producer.publish(message(99), None)
             consumer = Consumer(client)
             await client.subscribe("stock", consumer)
+            sent = await until_in_time(producer, lambda: bool(consumer.got), 99)
             await until_settled(broker, set())
-            assert [delivery.message.tx for delivery, _, _ in consumer.got] == [99]
-            assert dropped == [(tx, 100 + tx) for tx in range(10)]
-            assert client.lost == 10
+            (tx,) = (delivery.message.tx for delivery, _, _ in consumer.got)
+            assert tx == 98 + sent
+            assert dropped == [(tx, 100 + tx) for tx in range(10)] + [(tx, None) for tx in range(99, 98 + sent)]
+            assert client.lost == len(dropped)
 
     with running("nats-quorum", tmp_path, retention=2.0) as broker:
         play(go(broker))
@@ -761,9 +773,13 @@ def test_a_delivery_that_is_never_acknowledged_is_dropped_in_the_end(kind: str, 
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
             consumer = Consumer(client, acknowledge=False)
             await client.subscribe("stock", consumer)
-            await producer.publish(message(1, "first"), None)
-            await producer.publish(message(1, "second"), None)
-            await until_settled(broker, set())
+            for tx in range(50):  # again, if the machine is so busy that the time is up before anything is delivered
+                consumer.got.clear()
+                await producer.publish(message(tx, "first"), None)
+                await producer.publish(message(tx, "second"), None)
+                await until_settled(broker, set())
+                if len(consumer.got) >= 2:
+                    break
             assert consumer.bodies[0] == "first"
             assert len(consumer.got) >= 2
 
@@ -870,10 +886,7 @@ def line(error: BaseException) -> str:
 
 @pytest.mark.parametrize("product", ["embedded", "nats"])
 def test_a_broker_that_is_not_running_is_one_line(product: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PATIENCE", 0.3)
-    monkeypatch.setattr(nats, "PATIENCE", 0.3)
-
-    async def go() -> None:
+    async def go() -> str:
         client: BrokerClient
         if product == "embedded":
             client = EmbeddedClient("orders", SECRET, lambda: ("127.0.0.1", 1))
@@ -881,10 +894,17 @@ def test_a_broker_that_is_not_running_is_one_line(product: str, monkeypatch: pyt
             client = NatsClient({"url": "nats://127.0.0.1:1", "run": "a"}, "orders", SECRET)
         with pytest.raises(BrokerFailed) as raised:
             await client.connect()
-        assert "refused" in line(raised.value).lower()
         await client.close()
+        return line(raised.value).lower()
 
-    play(go())
+    said: list[str] = []
+    for patience in (0.3, 3.0, 30.0):  # more, if the machine is so busy that nothing is tried before the time is up
+        monkeypatch.setattr(embedded, "PATIENCE", patience)
+        monkeypatch.setattr(nats, "PATIENCE", patience)
+        said.append(asyncio.run(go()))
+        if "refused" in said[-1]:
+            break
+    assert "refused" in said[-1], said
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -926,7 +946,7 @@ def test_frames_that_are_none_end_their_connection_and_nothing_else(tmp_path: Pa
         async with connected(broker, "orders") as producer:
             for frame in wrong:
                 link = Connection("intruder", SECRET, lambda: broker.run.locate("broker"), lambda frame: None)
-                await link.connected(60)
+                await link.connected(180)
                 link.send(frame)
                 await until(lambda link=link: not link.is_open)  # type: ignore[misc]
                 await link.close()
@@ -986,7 +1006,7 @@ class Disk:
 
     def write(self, batch: Batch, *, forced: bool) -> None:
         self.begun.set()
-        assert self.gate.wait(60)
+        assert self.gate.wait(180)
         if self.full:
             raise BrokerFailed("the disk is full")
         self.writes.append(([row.id for row in batch.rows], forced))
@@ -1180,20 +1200,25 @@ def test_two_runs_on_one_server_do_not_see_each_other(tmp_path: Path) -> None:
 
 
 def test_a_server_without_jetstream_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nats, "PATIENCE", 0.3)
     monkeypatch.setattr(NatsServer, "_configure", lambda self: [(tmp_path / "c").write_text(""), tmp_path / "c"][1])
     server = NatsServer(tmp_path / "server")
     server.start()
 
     async def go() -> None:
         client = NatsClient({"url": server.url, "run": "b"}, "orders", SECRET)
-        with pytest.raises(BrokerFailed, match="JetStream") as raised:
+        with pytest.raises(BrokerFailed) as raised:
             await client.connect()
-        line(raised.value)
+        said.append(line(raised.value))
         await client.close()
 
+    said: list[str] = []
     try:
-        play(go())
+        for patience in (0.3, 3.0, 30.0):  # more, if the machine is so busy that the answer does not come in time
+            monkeypatch.setattr(nats, "PATIENCE", patience)
+            play(go())
+            if "JetStream" in said[-1]:
+                break
+        assert "JetStream" in said[-1], said
     finally:
         server.stop()
 

@@ -48,7 +48,7 @@ class Worker:
     """A worker of a service whose provider answers as a script says."""
 
     def __init__(self, store: Store, *, query: bool = False, remembers: bool = True) -> None:
-        terms = Terms("s1.provider", timeout=0.1, retry_after=0.001, status_query=query, remembers=remembers)
+        terms = Terms("s1.provider", timeout=60.0, retry_after=0.001, status_query=query, remembers=remembers)
         self.store = store
         self.asked: list[str] = []
         self.noted: list[str] = []
@@ -56,7 +56,7 @@ class Worker:
         self.outside = Outside(store, terms, self._ask, lambda _actor, what, _when: self.noted.append(what))
 
     def _ask(self, frame: dict[str, Any], patience: float) -> dict[str, Any] | None:
-        assert patience == 0.1
+        assert patience == 60.0
         self.asked.append(frame["type"])
         return self.script.pop(0)
 

@@ -48,10 +48,10 @@ def opened(server, run):
             "service": "stock",
             "initial": {"a": 10, "b": 10, "c": 10, "x:*": 5},
             "serializable": True,
-            "lock_timeout": 5.0,
+            "lock_timeout": 60.0,  # no wait that somebody ends ends by itself
             "dedup_retention": math.inf,
             "connections": 8,
-            "patience": 20.0,
+            "patience": 120.0,
         } | options
         store = PostgresStore(server.dsn() if dsn is None else dsn, **options)
         stores.append(store)
@@ -89,11 +89,11 @@ def background(function, *arguments):
     try:
         yield results
     finally:
-        thread.join(60)
+        thread.join(180)
         assert not thread.is_alive()
 
 
-def eventually(condition, seconds=60.0):
+def eventually(condition, seconds=180.0):
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -143,15 +143,22 @@ def test_a_wait_ends_with_its_timeout_and_nothing_is_applied(opened):
 
 
 def test_the_timeout_counts_for_all_waits_of_a_transaction_together(server, opened):
-    store = opened(lock_timeout=0.6)
-    store.execute(1, Execute("e", (add("a"),)))
-    store.execute(2, Execute("e", (add("b"),)))
-    with background(store.transact, 3, action(3, add("a"), add("b"))) as results:
-        assert eventually(lambda: waiting(server) == 1)
-        time.sleep(0.4)
-        store.rollback(1, forced=False)
-    assert (results[0].status, results[0].wait_end) == ("failed", "timeout")
-    assert results[0].waited >= 0.59  # the two clocks agree to a millisecond or so
+    seen = False
+    for timeout in (0.6, 6.0, 60.0):  # more, if the machine is so busy that the time is up before anybody looks
+        store = opened(lock_timeout=timeout)
+        store.execute(1, Execute("e", (add("a"),)))
+        store.execute(2, Execute("e", (add("b"),)))
+        with background(store.transact, 3, action(3, add("a"), add("b"))) as results:
+            assert eventually(lambda: results or waiting(server) == 1)
+            time.sleep(0.4)
+            seen = not results
+            store.rollback(1, forced=False)
+        assert (results[0].status, results[0].wait_end) == ("failed", "timeout")
+        assert results[0].waited >= timeout - 0.01  # the two clocks agree to a millisecond or so
+        store.close()
+        if seen:
+            break
+    assert seen
 
 
 def test_transactions_that_name_their_keys_in_opposite_order_never_block_each_other_for_ever(store):
@@ -266,11 +273,11 @@ def test_of_two_at_a_time_with_one_key_one_runs_and_the_other_is_a_duplicate(ser
 
 @pytest.mark.parametrize(("end", "status"), [("commit", "duplicate"), ("rollback", "done"), ("", "failed")])
 def test_a_key_of_a_prepared_branch_is_waited_for(server, opened, end, status):
-    store = opened(lock_timeout=1.0)
+    store = opened(lock_timeout=120.0 if end else 1.0)
     store.prepare(1, prepare(1, add("a")))
     other = Transact("t", (add("b"),), key=(1, "branch"))
     with background(store.transact, 1, other) as results:
-        assert eventually(lambda: waiting(server) == 1)
+        assert not end or eventually(lambda: waiting(server) == 1)
         if end == "commit":
             store.commit(1)
         elif end == "rollback":
@@ -720,14 +727,17 @@ def test_the_connection_of_an_open_branch_is_lost_with_the_branch(server, store)
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_session_that_is_terminated_at_its_commit(server, opened, run, committed):
-    """A trigger that runs at the commit terminates its own session, or sleeps while somebody else does."""
-    store = opened()
+    """A trigger that runs at the commit waits there until the session is terminated, or is let go."""
+    store = opened(serializable=False)  # the trigger sees the gate open
     schema = schema_name(run, "stock")
+    sleepers = []
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(f"SET search_path = {schema}")
+        connection.execute("CREATE TABLE gate (free int)")
         connection.execute(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " PERFORM pg_sleep(0.5) WHERE NEW.tx = 77; RETURN NULL; END $$"
+            f" WHILE NEW.tx = 77 AND NOT EXISTS (SELECT FROM {schema}.gate) LOOP PERFORM pg_sleep(0.1); END LOOP;"
+            " RETURN NULL; END $$"
         )
         connection.execute(
             "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON history DEFERRABLE INITIALLY DEFERRED"
@@ -735,14 +745,17 @@ def test_a_session_that_is_terminated_at_its_commit(server, opened, run, committ
         )
         with background(store.transact, 77, action(77, add("a", -3))) as results:
             assert eventually(
-                lambda: connection.execute(
-                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-                ).fetchone()[0]
-            )
-            if not committed:
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+                lambda: (
+                    sleepers.extend(
+                        connection.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchall()
+                    )
+                    or sleepers
                 )
+            )
+            if committed:
+                connection.execute("INSERT INTO gate VALUES (1)")
+            else:
+                connection.execute("SELECT pg_terminate_backend(%s)", sleepers[0])
     assert results[0].status == ("done" if committed else "failed")
     assert store.values()["a"] == (7 if committed else 10)
 
@@ -753,15 +766,17 @@ def test_sessions_that_were_ended_while_idle_are_replaced_without_anybody_notici
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'simtx stock%'"
         )
-    time.sleep(0.1)
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'simtx stock%'"
+        assert eventually(lambda: connection.execute(left).fetchone() == (0,))
     assert store.transact(2, action(2, add("a"))).status == "done"
 
 
 def test_a_server_that_crashes_under_load_neither_loses_nor_repeats_anything(opened):
     """Each thread asks again until it is done, as machines do; what is answered "done" and what is in the database agree."""
     with PostgresServer() as server:
-        store = opened(server.dsn(), connections=4, patience=30.0)
+        store = opened(server.dsn(), connections=4)
         stop = threading.Event()
+        finished = dict.fromkeys((10_000, 20_000, 30_000), 0)
         failures = []
 
         def local(base):
@@ -774,6 +789,7 @@ def test_a_server_that_crashes_under_load_neither_loses_nor_repeats_anything(ope
                     assert status == "failed"  # a duplicate would be a commit that was reported as failed
                     failures.append(tx)
                 done += 1
+                finished[base] = done
             return done
 
         def distributed(base):
@@ -786,6 +802,7 @@ def test_a_server_that_crashes_under_load_neither_loses_nor_repeats_anything(ope
                     assert status == "failed"
                 assert store.commit(tx).changes["b"][1] == 11 + done
                 done += 1
+                finished[base] = done
             return done
 
         with (
@@ -793,13 +810,18 @@ def test_a_server_that_crashes_under_load_neither_loses_nor_repeats_anything(ope
             background(local, 20_000) as second,
             background(distributed, 30_000) as third,
         ):
-            for _ in range(3):
-                time.sleep(0.4)
-                server.kill()
-                time.sleep(0.1)
-                server.start()
-            time.sleep(0.3)
-            stop.set()
+            try:
+                for crash in range(100):
+                    if crash >= 3 and failures:
+                        break  # some crash has met somebody
+                    before = dict(finished)
+                    assert eventually(lambda: all(finished[base] > before[base] for base in finished))  # noqa: B023
+                    time.sleep(0.1)
+                    server.kill()
+                    time.sleep(0.1)
+                    server.start()
+            finally:
+                stop.set()
         values = store.values()
         assert values["a"] == 10 + first[0] + second[0]
         assert values["b"] == 10 + third[0]

@@ -38,7 +38,7 @@ def child(code: str, path: Path) -> subprocess.Popen[str]:
         "from simtx.reference.run_folder.folder import RunFolder",
         "folder = RunFolder(sys.argv[1])",
         code,
-        "print('there', flush=True); time.sleep(60)",
+        "print('there', flush=True); time.sleep(600)",
     )
     process = subprocess.Popen([sys.executable, "-c", "\n".join(lines), str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

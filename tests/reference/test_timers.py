@@ -39,7 +39,7 @@ def test_they_ring_in_order_and_never_early(make: Callable[[], Timers], request:
             await asyncio.sleep(0.001)
         clock.close()
 
-    asyncio.run(asyncio.wait_for(test(), 10.0))
+    asyncio.run(asyncio.wait_for(test(), 120.0))
     assert [number for number, _ in rung] == [1, 3, 2, 4, 5, 0]  # of equal ones, the first first
     assert min(late for _, late in rung) >= 0
 
@@ -67,7 +67,7 @@ def test_one_may_ask_for_another_and_close_forgets_the_rest(make: Callable[[], T
         assert len(clock) == 0
         await asyncio.sleep(0.004)
 
-    asyncio.run(asyncio.wait_for(test(), 10.0))
+    asyncio.run(asyncio.wait_for(test(), 120.0))
     assert rung == ["first", "second"]
 
 
@@ -84,4 +84,4 @@ def test_what_one_raises_keeps_nobody_else_from_its_turn(make: Callable[[], Time
         clock.close()
         assert seen == ["ZeroDivisionError"]
 
-    asyncio.run(asyncio.wait_for(test(), 10.0))
+    asyncio.run(asyncio.wait_for(test(), 120.0))

@@ -126,7 +126,7 @@ class Raw:
 
 
 def play(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60.0))
+    asyncio.run(asyncio.wait_for(test(), 2 * PATIENCE))
 
 
 # --- what works ---------------------------------------------------------------------------------------------------------------
@@ -468,7 +468,7 @@ async def main():
     new = Path(sys.argv[2] + ".new")
     new.write_text(str(port))
     new.replace(sys.argv[2])
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 asyncio.run(main())
 """
@@ -587,10 +587,12 @@ def test_without_the_secret_nobody_gets_in() -> None:
         async with listening() as rig:
             connection = rig.connection(secret=new_secret())
             assert connection.send({"n": 1})
-            with pytest.raises(
-                WireError, match=r"'orders' has not reached the other process in .*: 'inventory' refuses: una"
-            ):
-                await connection.connected(0.05)
+            for seconds in (0.05, 0.5, 5.0, 50.0):  # more, if the machine is so busy that it is not refused before
+                with pytest.raises(WireError, match="'orders' has not reached the other process in ") as raised:
+                    await connection.connected(seconds)
+                if "'inventory' refuses: " in str(raised.value):
+                    break
+            assert ": 'inventory' refuses: una" in str(raised.value)
             await connection.close()
             assert rig.frames == []
             assert rig.peers == []
@@ -940,9 +942,14 @@ def test_a_handshake_that_takes_too_long_is_ended() -> None:
             assert await raw.ended()
             await raw.close()
             await rig.refuses("timeout: the handshake was not complete after 0.02 s")
-            known = await Raw.connect(rig.port)  # whoever has shown the secret may be silent
-            await known.authenticated()
-            await asyncio.sleep(0.04)
+            for _ in range(1000):  # again, if the machine is so busy that it takes too long
+                known = await Raw.connect(rig.port)
+                with contextlib.suppress(OSError, EOFError, WireError):
+                    await known.authenticated()
+                    await until(lambda: rig.peers)
+                    break
+                await known.close()
+            await asyncio.sleep(0.04)  # whoever has shown the secret may be silent
             assert rig.peers[-1].is_open
             await known.close()
 

@@ -49,6 +49,7 @@ except ImportError:
 
 PATIENCE: Final = 5.0
 """Seconds until a first connection has to stand."""
+_SILENCE: Final = 30.0  # seconds for which a server is asked again that is there and does not answer: on a busy machine it takes its time
 _PORT: Final = 4222
 _GLANCE: Final = 0.1  # seconds between two looks at whether a connection is still there
 _PAUSE: Final = 0.05  # seconds between two attempts to connect
@@ -127,14 +128,15 @@ class NatsClient(BrokerClient):
         Raises:
             BrokerFailed: There is nothing there, it has no JetStream, or it does not let us in.
         """
-        deadline = time.monotonic() + PATIENCE
+        begun = time.monotonic()
         while True:
             try:
                 await self._open()
                 break
             except (OSError, nats.errors.Error) as error:
                 refused = isinstance(error, nats.errors.Error) and "authorization" in str(error).lower()
-                if refused or time.monotonic() > deadline:
+                patience = max(PATIENCE, _SILENCE) if isinstance(error, TimeoutError) else PATIENCE
+                if refused or time.monotonic() > begun + patience:
                     raise BrokerFailed(f"no NATS server to use at {self._where}: {_reason(error)}") from None
             await asyncio.sleep(_PAUSE)
         self._keeper = asyncio.create_task(self._keep())
