@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from inspect import signature
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 
+import simtx
 from simtx.experiments.sweep.experiment import ExperimentFile, load_experiment
 from tests.docs.pages import ROOT, blocks
 
@@ -34,3 +36,13 @@ def test_it_names_every_key_of_an_experiment_file() -> None:
     text = PAGE.read_text()
     for key in ExperimentFile.model_fields:
         assert f"`{key}`" in text or f"\n{key} = " in text or f"\n[{key}]" in text, key
+
+
+def test_a_key_that_an_experiment_file_leaves_out_has_the_default_of_the_argument() -> None:
+    arguments = signature(simtx.sweep).parameters
+    keys = {name: field for name, field in ExperimentFile.model_fields.items() if name in arguments}
+    assert len(keys) == 12
+    for name, field in keys.items():
+        usual = arguments[name].default
+        if name != "scenario":
+            assert (field.default or None) == (list(usual) if isinstance(usual, tuple) else usual), name

@@ -29,37 +29,32 @@ from simtx.scenario.problems import failure, from_validation
 
 
 class ExperimentFile(BaseModel):
-    """The keys of an experiment file."""
+    """The keys of an experiment file. Those that are arguments of `simtx.sweep` mean the same, and have the same defaults.
+
+    Attributes:
+        scenario: A built-in scenario, or the path of a TOML file, relative to this one.
+        changes: What is changed in it in all cells, by path.
+        over: Values by parameter: a list, or for a design that is no grid ``{ low = 50, high = 300, scale = "log", integer = true }``.
+        table: A CSV file with a row for each cell and a column for each parameter, in place of `over`.
+        store: The results folder, relative to this file.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    scenario: str = Field(description="A built-in scenario, or the path of a TOML file, relative to this one.")
-    changes: dict[str, Any] = Field({}, description="What is changed in it in all cells, by path.")
-    strategies: list[str] = Field(
-        list(DEFAULT),
-        min_length=1,
-        description="Strategies, with options as in `outbox:closing=true`; absent: 2pc, saga, outbox and dual-write.",
-    )
-    replications: int = Field(10, description="How often each strategy is run in each cell.")
-    seed: int = Field(1, description="Seed of all random streams.")
-    over: dict[str, Any] = Field(
-        {},
-        description='Values by parameter: a list, or for a design that is no grid `{ low = 50, high = 300, scale = "log", integer = true }`.',
-    )
-    parameters: dict[str, Any] = Field(
-        {}, description="Names of your own: the paths that each sets, as a list or as a table with factors."
-    )
-    table: str | None = Field(
-        None, description="A CSV file with a row for each cell and a column for each parameter, in place of `over`."
-    )
-    design: str = Field("grid", description="`grid`, `sobol` or `latin-hypercube`.")
-    points: int | None = Field(None, description="Number of cells of a design that is no grid.")
-    design_seed: int = Field(1, description="Seed of the design.")
-    window: str = Field("duration", description="If the load is varied: `duration` or `transactions` stays as it is.")
-    stop_after: int = Field(
-        3, description="Equal failures of a strategy in a cell after which its other runs there are not played."
-    )
-    store: str = Field("results", description="The results folder, relative to this file.")
+    scenario: str
+    changes: dict[str, Any] = {}
+    strategies: list[str] = Field(list(DEFAULT), min_length=1)
+    replications: int = 10
+    seed: int = 1
+    over: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    table: str | None = None
+    design: str = "grid"
+    points: int | None = None
+    design_seed: int = 1
+    window: str = "duration"
+    stop_after: int = 3
+    store: str = "results"
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from html import escape
+from inspect import signature
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -215,8 +216,8 @@ class Sweep(Runs, Reported):
         more: Sweep = view("sweep-extended")(self, cells, replications, self._settings(options, "extend"))
         return more
 
-    def _settings(self, options: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Settings:
-        """How the sweep was played, with other options.
+    def _settings(self, options: Mapping[str, Any], method: str) -> Settings:
+        """How the sweep was played, with other options, which a method was called with beside its own.
 
         Raises:
             ScenarioError: There is no such option.
@@ -224,7 +225,12 @@ class Sweep(Runs, Reported):
         known = [one.name for one in fields(self.settings)]
         for name in options:
             if name not in known:
-                raise ScenarioError(f"there is no argument '{name}'; {hint(name, [*others, *known])}", where)
+                own = [
+                    one.name
+                    for one in signature(getattr(self, method)).parameters.values()
+                    if one.kind is one.KEYWORD_ONLY
+                ]
+                raise ScenarioError(f"there is no argument '{name}'; {hint(name, [*own, *known])}", method)
         return replace(self.settings, **options)
 
     def frontier(
@@ -266,11 +272,7 @@ class Sweep(Runs, Reported):
         Raises:
             ScenarioError: An input is wrong, or the budget does not do for the first sites.
         """
-        self._settings(
-            options,
-            "frontier",
-            ("between", "budget", "undecided_area", "at", "confidence", "better", "scales", "batch", "sites", "seed"),
-        )
+        self._settings(options, "frontier")
         found: Frontier = view("sweep-frontier")(
             self,
             x,
