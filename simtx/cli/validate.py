@@ -161,7 +161,9 @@ def _drawn(scenarios: int, out: Path | None, engine: str | None, json: bool, **s
 
 
 def _kind(store: str) -> str:
-    return store if "://" not in store else "postgres"
+    from simtx.reference.stores.registry import kind_of
+
+    return kind_of(store) or store
 
 
 def _tell(validation: Validation | RandomValidation, document: dict[str, Any], target: Path, json: bool) -> None:

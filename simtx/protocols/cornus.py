@@ -42,18 +42,17 @@ coordinator's. The vote store is one more thing that must not fail.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from simtx.arguments import require
 from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.contract import Machine, Plan, Promise
 from simtx.protocols.cornus_coordinator import CornusCoordinator
 from simtx.protocols.cornus_participant import CornusParticipant
+from simtx.protocols.names import COORDINATOR
 from simtx.protocols.policies import POLICIES, Policies
 
 __all__ = ["Cornus", "CornusCoordinator", "CornusParticipant"]
-
-HUB: Final = "coordinator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class Cornus(BuiltIn):
     """
 
     policies: Policies | None = None
-    hub: str | None = field(init=False, repr=False, default=HUB)
+    hub: str | None = field(init=False, repr=False, default=COORDINATOR)
 
     name: ClassVar[str] = "cornus"
     promise: ClassVar[Promise] = "decided"
@@ -80,7 +79,7 @@ class Cornus(BuiltIn):
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
-        kind = CornusCoordinator if node == HUB else CornusParticipant
+        kind = CornusCoordinator if node == COORDINATOR else CornusParticipant
         return kind(node, tx, self.policies or DEFAULT_POLICIES)
 
     def check(self, plan: Plan) -> str | None:
@@ -88,6 +87,6 @@ class Cornus(BuiltIn):
         services = plan.services()
         if not services:
             return "the transaction has no steps; log-once votes need at least one"
-        if HUB in services:
-            return f"a service is named '{HUB}', which log-once votes need for their coordinator: give the service another name"
+        if COORDINATOR in services:
+            return f"a service is named '{COORDINATOR}', which log-once votes need for their coordinator: give the service another name"
         return None

@@ -54,6 +54,7 @@ from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn, require_choice
 from simtx.protocols.contract import Machine, Plan, Promise
+from simtx.protocols.names import COORDINATOR
 from simtx.protocols.paxos_apart import ApartLeader, ApartParticipant, PaxosAcceptor, council
 from simtx.protocols.paxos_leader import PaxosLeader
 from simtx.protocols.paxos_participant import LeadingParticipant, PaxosParticipant
@@ -71,7 +72,6 @@ __all__ = [
 
 Leader = Literal["own", "participant"]
 Acceptors = Literal["members", "nodes"]
-HUB: Final = "coordinator"
 MOST_FAULTS: Final = 10
 
 
@@ -93,7 +93,7 @@ class PaxosCommit(BuiltIn):
     leader: Leader = "own"
     acceptors: Acceptors = "members"
     policies: Policies | None = None
-    hub: str | None = field(init=False, repr=False, default=HUB)
+    hub: str | None = field(init=False, repr=False, default=COORDINATOR)
     presumption: str | None = field(init=False, repr=False, default=None)
     further_nodes: tuple[str, ...] = field(init=False, repr=False, default=())
 

@@ -75,11 +75,10 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
+from simtx.protocols.names import ORCHESTRATOR
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.saga_participant import Participant
 from simtx.protocols.saga_shape import Shape, check_plan, shape_of
-
-HUB: Final = "orchestrator"
 
 # Status of a step. Whatever is DONE or above has to be undone before its predecessors may be, when the saga goes backward.
 WAITING: Final = 0  #: not commanded yet
@@ -612,7 +611,7 @@ class Saga(BuiltIn):
     name: ClassVar[str] = "saga"
     promise: ClassVar[Promise] = "decided"
     uses_broker: ClassVar[bool] = False
-    hub: ClassVar[str] = HUB
+    hub: ClassVar[str] = ORCHESTRATOR
     label: ClassVar[str] = "orchestrated saga"
     timeouts: ClassVar = ("call_timeout",)
     asks: ClassVar = ("Transact",)
@@ -627,8 +626,8 @@ class Saga(BuiltIn):
 
     def machine(self, node: str, tx: int) -> Machine:
         """An orchestrator on the hub, a participant elsewhere."""
-        return Orchestrator(node, tx, self) if node == HUB else Participant(node, tx)
+        return Orchestrator(node, tx, self) if node == ORCHESTRATOR else Participant(node, tx)
 
     def check(self, plan: Plan) -> str | None:
         """One line that says why this plan cannot be a saga, or None."""
-        return check_plan(plan, HUB)
+        return check_plan(plan, ORCHESTRATOR)

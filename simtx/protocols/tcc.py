@@ -71,13 +71,13 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
+from simtx.protocols.names import COORDINATOR
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.tcc_participant import TccParticipant
 
 __all__ = ["TccCoordinator", "TccParticipant", "TryConfirmCancel"]
 
-HUB: Final = "coordinator"
 _CONFIRM: Final = Append(("confirm",))
 _LAZY_CANCEL: Final = Append(("cancel",), forced=False)
 _CANCEL_TRIES: Final = CancelTimer("tries")
@@ -299,7 +299,7 @@ class TryConfirmCancel(BuiltIn):
     name: ClassVar[str] = "tcc"
     promise: ClassVar[Promise] = "decided"
     uses_broker: ClassVar[bool] = False
-    hub: ClassVar[str] = HUB
+    hub: ClassVar[str] = COORDINATOR
     label: ClassVar[str] = "Try-Confirm-Cancel"
     timeouts: ClassVar = ("vote_timeout", "acknowledgement_timeout")
     asks: ClassVar = ("Transact",)
@@ -311,14 +311,18 @@ class TryConfirmCancel(BuiltIn):
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
-        return TccCoordinator(node, tx, self.policies or DEFAULT_POLICIES) if node == HUB else TccParticipant(node, tx)
+        return (
+            TccCoordinator(node, tx, self.policies or DEFAULT_POLICIES)
+            if node == COORDINATOR
+            else TccParticipant(node, tx)
+        )
 
     def check(self, plan: Plan) -> str | None:
         """Every plan can be played whose steps can be reserved; no service may be called like the coordinator."""
         if not plan.steps:
             return "the transaction has no steps; Try-Confirm-Cancel needs at least one"
-        if HUB in plan.services():
-            return f"a service is named '{HUB}', which Try-Confirm-Cancel needs for its coordinator: give the service another name"
+        if COORDINATOR in plan.services():
+            return f"a service is named '{COORDINATOR}', which Try-Confirm-Cancel needs for its coordinator: give the service another name"
         for step in plan.steps:
             if any(one.kind == "set" for one in step.operations):
                 return f"step '{step.name}' overwrites a value, which cannot be reserved: add to it or take from it instead"

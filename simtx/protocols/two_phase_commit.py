@@ -51,6 +51,7 @@ from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn, require_choice
 from simtx.protocols.contract import Machine, Plan, Promise
+from simtx.protocols.names import COORDINATOR
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
@@ -76,7 +77,6 @@ __all__ = [
 Presumption = Literal["abort", "commit"]
 Work = Literal["with-prepare", "before"]
 Termination = Literal["coordinator", "cooperative"]
-HUB = "coordinator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class TwoPhaseCommit(BuiltIn):
     name: ClassVar[str] = "2pc"
     promise: ClassVar[Promise] = "decided"
     uses_broker: ClassVar[bool] = False
-    hub: ClassVar[str] = HUB
+    hub: ClassVar[str] = COORDINATOR
     label: ClassVar[str] = "two-phase commit"
     timeouts: ClassVar = ("vote_timeout", "acknowledgement_timeout", "inquiry_timeout", "idle_timeout")
     asks: ClassVar = ("Transact", "Execute", "Prepare", "Commit", "Rollback")
@@ -143,22 +143,30 @@ class TwoPhaseCommit(BuiltIn):
         """A blank coordinator or participant."""
         policies = self.policies or DEFAULT_POLICIES
         if self.presumption == "commit":
-            return (PresumingCoordinator if node == HUB else PresumedParticipant)(node, tx, policies)
+            return (PresumingCoordinator if node == COORDINATOR else PresumedParticipant)(node, tx, policies)
         if self.termination == "cooperative":
-            return NamingCoordinator(node, tx, policies) if node == HUB else CooperativeParticipant(node, tx, policies)
+            return (
+                NamingCoordinator(node, tx, policies)
+                if node == COORDINATOR
+                else CooperativeParticipant(node, tx, policies)
+            )
         if self.one_phase or self.last_resource is not None:
-            if node != HUB:
+            if node != COORDINATOR:
                 return LastResourceParticipant(node, tx, policies)
             return LastResourceCoordinator(node, tx, policies, self.last_resource or "", self.one_phase)
         if self.work == "with-prepare":
-            return Coordinator(node, tx, policies) if node == HUB else Participant(node, tx, policies)
-        return ExecutingCoordinator(node, tx, policies) if node == HUB else ExecutingParticipant(node, tx, policies)
+            return Coordinator(node, tx, policies) if node == COORDINATOR else Participant(node, tx, policies)
+        return (
+            ExecutingCoordinator(node, tx, policies)
+            if node == COORDINATOR
+            else ExecutingParticipant(node, tx, policies)
+        )
 
     def check(self, plan: Plan) -> str | None:
         """Every plan can be played, except that no service may be called like the coordinator, and the last resource must have a step."""
         services = plan.services()
-        if HUB in services:
-            return f"a service is named '{HUB}', which two-phase commit needs for its coordinator: give the service another name"
+        if COORDINATOR in services:
+            return f"a service is named '{COORDINATOR}', which two-phase commit needs for its coordinator: give the service another name"
         if self.last_resource is not None and self.last_resource not in services:
             choices = ", ".join(services)
             return f"no step is on the last resource '{self.last_resource}': use one of the services {choices}"

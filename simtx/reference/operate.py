@@ -36,6 +36,7 @@ from simtx.reference.run_folder.audit import AuditError, AuditLog, Entry, check_
 from simtx.reference.run_folder.folder import RunFolder, RunFolderError
 from simtx.reference.run_folder.strategies import open_strategy
 from simtx.reference.stores import StoreDamaged, StoreFailed, open_store
+from simtx.reference.stores.registry import PRODUCTS
 from simtx.reference.stores.sqlite.tables import refuse_empty
 
 Ask = Callable[..., Any]
@@ -171,9 +172,9 @@ class _Run:
         self.hub = self.strategy.hub
         store = _address(record.store, STORES, store, "store")
         broker = _address(record.broker, BROKERS, broker, "broker") if self.strategy.uses_broker else BROKERS[0]
-        if store == "postgres" and not trust:
+        if store in STORES and PRODUCTS[store].server and not trust:
             raise RunFolderError(
-                f"to look into the databases in '{path}', PostgreSQL has to be started on them, and does what is written there; "
+                f"to look into the databases in '{path}', a server ({store}) has to be started on them, and does what is written there; "
                 "say --trust if you have made the folder, and nobody else could write into it since"
             )
         self.backends = Backends(store, broker, self.folder, self.scenario, self.strategy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, assert_never, cast
 
 from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import CopyRule
@@ -324,15 +324,20 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
 
 def targets(kind: FaultKind, node: str | None, placed: Zones) -> list[str]:
     """The nodes that one entry of the faults happens to, each by itself; an empty name for faults of links."""
-    place = FAULT_KINDS[kind].place
-    if place == "broker":
-        return [BROKER]
-    if place == "vote-store":
-        return [VOTE_STORE]
-    if node != "*":
-        return [node or ""]
-    beside = (BROKER, VOTE_STORE, CLIENT)
-    return [name for name in placed if name not in beside and (place == "node" or name != HUB)]
+    nodes = [name for name in placed if name not in (BROKER, VOTE_STORE, CLIENT)]
+    match FAULT_KINDS[kind].place:
+        case "broker":
+            return [BROKER]
+        case "vote-store":
+            return [VOTE_STORE]
+        case "links":
+            return [""]
+        case "node":
+            return nodes if node == "*" else [node or ""]
+        case "service" | "provider":
+            return [name for name in nodes if name != HUB] if node == "*" else [node or ""]
+        case place:
+            assert_never(place)
 
 
 def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:

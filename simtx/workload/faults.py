@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from simtx.protocols import Strategy
 from simtx.protocols.extras import extras, own_nodes
@@ -57,13 +57,22 @@ def fault_plan(scenario: Scenario, strategy: Strategy) -> tuple[PlannedFault, ..
 
 
 def _node(fault: Fault, strategy: Strategy) -> str | None:
-    if FAULT_KINDS[fault.kind].place == "broker" or fault.node == BROKER:
+    match FAULT_KINDS[fault.kind].place:
+        case "broker":
+            wanted = BROKER
+        case "vote-store":
+            wanted = VOTE_STORE
+        case "node" | "service" | "provider" | "links":
+            wanted = fault.node
+        case place:
+            assert_never(place)
+    if wanted == BROKER:
         return BROKER if strategy.uses_broker else None
-    if FAULT_KINDS[fault.kind].place == VOTE_STORE or fault.node == VOTE_STORE:
+    if wanted == VOTE_STORE:
         return VOTE_STORE if extras(strategy).uses_vote_store else None
-    if fault.node == HUB:
+    if wanted == HUB:
         return strategy.hub
-    return None if fault.node in FURTHER_NODES and fault.node not in own_nodes(strategy) else fault.node or None
+    return None if wanted in FURTHER_NODES and wanted not in own_nodes(strategy) else wanted or None
 
 
 def _links(fault: Fault, scenario: Scenario, strategy: Strategy) -> tuple[tuple[str, str], ...]:

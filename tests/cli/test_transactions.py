@@ -295,7 +295,10 @@ def test_what_is_in_a_folder_runs_only_if_it_is_trusted(command: Command, folder
     ("fields", "text"),
     [
         ({"store": "postgresql://ann:secret@evil.example/shop"}, "give its address: --store ADDRESS"),
-        ({"store": "postgres"}, "PostgreSQL has to be started on them, and does what is written there; say --trust"),
+        (
+            {"store": "postgres"},
+            "a server (postgres) has to be started on them, and does what is written there; say --trust",
+        ),
         ({"strategy_made": {"$": "Wish"}}, "is damaged: no strategy of simtx: 'Wish' is not one of them"),
         ({"strategy_made": {"$": "Saga", "policies": 3}}, "is damaged: no strategy of simtx"),
     ],

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from simtx.protocols.contract import Effect, Event, Machine, Message, Operation, Plan, Request, Step, StepKind, Timer
+from simtx.protocols.names import ORCHESTRATOR as HUB
 from simtx.protocols.policies import Policies
-from simtx.protocols.saga import HUB, Orchestrator, Saga
+from simtx.protocols.saga import Orchestrator, Saga
 from tests.protocols.helpers import Node, Witness, World
 
 FEW = Policies(attempts=2, compensation_attempts=2, alert_after=3)

@@ -27,8 +27,9 @@ from simtx.protocols.contract import (
     Transact,
 )
 from simtx.protocols.diagrams import to_mermaid
+from simtx.protocols.names import ORCHESTRATOR as HUB
 from simtx.protocols.policies import Backoff, Policies
-from simtx.protocols.saga import HUB, PAUSED, RESTING, RUNNING, UNDOING, Orchestrator, Saga
+from simtx.protocols.saga import PAUSED, RESTING, RUNNING, UNDOING, Orchestrator, Saga
 from simtx.protocols.saga_participant import Participant
 from simtx.protocols.saga_shape import shape_of
 from tests.protocols.helpers import Witness, World

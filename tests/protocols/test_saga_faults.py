@@ -22,8 +22,9 @@ from simtx.protocols.contract import (
     Step,
     StepKind,
 )
+from simtx.protocols.names import ORCHESTRATOR as HUB
 from simtx.protocols.policies import Policies
-from simtx.protocols.saga import HUB, Saga
+from simtx.protocols.saga import Saga
 from tests.amounts import many
 from tests.protocols.helpers import Node, Witness, World
 from tests.protocols.saga_scripts import DIAMOND, FEW, PIVOTED, Lossy, Script, plan_of, sequence, wave

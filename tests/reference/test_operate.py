@@ -20,7 +20,8 @@ import simtx
 from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
 from simtx.protocols import Machine, Operation, Plan, Request, Saga, Strategy, Transact
 from simtx.protocols.contract import Effect
-from simtx.protocols.saga import HUB, Orchestrator
+from simtx.protocols.names import ORCHESTRATOR as HUB
+from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference import operate
 from simtx.reference.node.crash_points import CrashPoint

@@ -11,7 +11,8 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.reference.stores.votes import VoteStore, open_votes
+from simtx.reference.stores.base import VoteStore
+from simtx.reference.stores.votes import open_votes
 from tests.reference.test_execute import assert_sound, lab, outcomes
 
 

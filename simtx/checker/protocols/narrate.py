@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, assert_never
 
 from simtx.checker.explorer.model import Step
 from simtx.checker.protocols.layout import REQUESTS, VARIANT_SHIFT, State
@@ -89,10 +89,10 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             told = f"the broker delivers {describe_event(event)}{about} to {node}{again}"
             written = model.items[action.item].message if action.item >= 0 else None
             return told + ("" if written is None else _misread(written, event.message))
-        case "deliver":
+        case "deliver" | "redeliver":
             return f"{item} arrives"
         case "timer":
-            return f"{describe_event(event)}{about} fires on {node}"
+            return f"{describe_event(_given(event))}{about} fires on {node}"
         case "lose":
             return f"{item} is lost" + ("" if before[4] != after[4] else f": {model.nodes[action.node]} is down")
         case "store":
@@ -128,9 +128,17 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             thrown = ", and throws away what it cannot read any more" if before[2] != after[2] else ""
             return f"{node} goes back to the old version{thrown}"
         case "intervene":
-            return f"{describe_event(event)}{about} reaches {node}"
-        case _:
+            return f"{describe_event(_given(event))}{about} reaches {node}"
+        case "rest":
             return "nothing more can happen"
+        case _:
+            assert_never(action.kind)
+
+
+def _given(event: c.Event | None) -> c.Event:
+    """The event of an action that has one."""
+    assert event is not None  # noqa: S101 - timers and interventions have
+    return event
 
 
 def _misread(written: c.Message, got: c.Message) -> str:

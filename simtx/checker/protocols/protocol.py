@@ -188,9 +188,9 @@ class ProtocolModel(Steps):
             return f"the request{who} to log once '{item.request.vote}' for {item.request.voter}"
         if item.kind == LOGGED:
             return f"the vote store's answer ({describe_event(item.event[2])}) to {self.nodes[item.node]}"
+        assert message is not None  # noqa: S101 - all other kinds have one
         if item.kind == DONE:
             return f"the ack of {describe_event(message)} to {self.nodes[item.node]}"
-        assert message is not None  # noqa: S101 - all other kinds have one
         about = f" of transaction {message.tx}" if self.scope.messages > 1 else ""
         version = f" {NEW}" if item.tag == NEW else ""
         return f"{describe_event(message)}{about}{version} from {message.sender} to {message.to}"

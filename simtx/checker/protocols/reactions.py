@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from simtx.checker.explorer.interning import InternTable, SharedInternLog, by_number
 from simtx.checker.protocols.local import PAUSED, UNDER_WAY, Locals, Reaction
@@ -29,6 +29,27 @@ OLD: Final = "of the old version, by who reads both"
 Round: TypeAlias = tuple[int, frozenset[tuple[int, int, str]]]
 
 
+ActionKind: TypeAlias = Literal[
+    "deliver",
+    "request",
+    "timer",
+    "continue",
+    "restart",
+    "crash",
+    "lose",
+    "store",
+    "log",
+    "unheard",
+    "redeliver",
+    "dead-letter",
+    "skip",
+    "upgrade",
+    "downgrade",
+    "intervene",
+    "rest",
+]
+
+
 class Action(NamedTuple):
     """The label of a step.
 
@@ -44,7 +65,7 @@ class Action(NamedTuple):
         note: What else happens: ``copy`` (another copy stays in flight), ``ack lost``.
     """
 
-    kind: str
+    kind: ActionKind
     node: int
     event: Any = None
     item: int = -1

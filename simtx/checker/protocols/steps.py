@@ -50,6 +50,7 @@ from simtx.checker.protocols.reactions import (
     PUBLICATION,
     STRAY,
     Action,
+    ActionKind,
     GlobalReaction,
     Item,
     Reactions,
@@ -375,7 +376,9 @@ class Steps:
             event = self._kept(item.tx, item.tag, make=lambda: ("event", item.tx, Done(item.tag, "failed")))
             yield from self._react(after, Action("unheard", item.node, event, number))
 
-    def _delivered(self, state: State, head: brokers.Head, kind: str = "deliver") -> Iterator[tuple[Action, State]]:
+    def _delivered(
+        self, state: State, head: brokers.Head, kind: ActionKind = "deliver"
+    ) -> Iterator[tuple[Action, State]]:
         """The broker delivers the head of a queue."""
         nodes, net, broker, seen, budget, rest = state
         reader = BEFORE if self._rollout is None else self.level(rest, head.consumer)

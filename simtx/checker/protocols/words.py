@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import assert_never
 
 from simtx.protocols import contract as c
 
@@ -56,17 +56,26 @@ def _words(effect: c.Effect) -> str:
             assert_never(effect)
 
 
-def describe_event(event: Any) -> str:
+def describe_event(event: c.Event) -> str:
     """An event or a message in a few words; a step that it is about is named."""
-    if isinstance(event, c.Request):
-        return "the client's request" if event.kind == "begin" else f"the operator's '{event.kind}'"
-    if isinstance(event, c.Timer):
-        return f"timer '{event.kind}'"
-    if isinstance(event, c.Done):
-        if event.status == "done" and isinstance(event.value, tuple):
-            return f"{event.kind}: {' '.join(map(str, event.value))}"
-        return f"{event.kind}: {event.status}"
-    message = event if isinstance(event, c.Message) else event.message
+    match event:
+        case c.Request():
+            return "the client's request" if event.kind == "begin" else f"the operator's '{event.kind}'"
+        case c.Timer():
+            return f"timer '{event.kind}'"
+        case c.Done():
+            if event.status == "done" and isinstance(event.value, tuple):
+                return f"{event.kind}: {' '.join(map(str, event.value))}"
+            return f"{event.kind}: {event.status}"
+        case c.Message():
+            return _message(event)
+        case c.Delivery():
+            return _message(event.message)
+        case _:
+            assert_never(event)
+
+
+def _message(message: c.Message) -> str:
     body = message.body
     step = getattr(body, "index", None) if hasattr(body, "operations") else getattr(body, "step", None)
     if isinstance(body, int):

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from simtx.reference.node.crash_points import KillSwitch
     from simtx.reference.run_folder.audit import AuditLog
     from simtx.reference.run_folder.event_log import LogFile
-    from simtx.reference.stores.base import Store
-    from simtx.reference.stores.votes import VoteStore
+    from simtx.reference.stores.base import Store, VoteStore
 
 _PLAYED_IN_BEGIN: Final = (
     c.Message,

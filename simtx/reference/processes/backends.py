@@ -22,11 +22,9 @@ from simtx.reference.stores.registry import StoreKind
 from simtx.reference.stores.sqlite.tables import refuse_empty
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from simtx.protocols import Policies, Strategy
     from simtx.reference.run_folder.folder import RunFolder
-    from simtx.reference.stores.postgres.server import PostgresServer
+    from simtx.reference.stores.registry import OwnServer
     from simtx.scenario import Scenario
 
 STORES: Final = tuple(stores.PRODUCTS)
@@ -72,7 +70,7 @@ class Backends:
         self._scenario = scenario
         self._policies: Policies = policies_in_force(strategy, scenario.policies)
         self._folder = folder
-        self._servers: dict[str, Any] = {}
+        self._servers: dict[str, OwnServer] = {}
         self._nats: Any = None
         self._down: set[str] = set()  # servers that a fault has killed
         self.damaged: dict[str, str] = {}
@@ -111,11 +109,9 @@ class Backends:
             StoreFailed: There is no PostgreSQL, or it does not start.
             BrokerFailed: Likewise, of the broker.
         """
-        if self.address == "postgres":
-            from simtx.reference.stores.postgres.server import PostgresServer
-
+        if self._product.server and self.address == self.kind:  # its name: servers of our own
             for node in (*self.nodes, *([VOTE_STORE] if self._votes else [])):
-                self._start_store(node, PostgresServer(self._folder.node(node) / "postgres" if self._keep else None))
+                self._start_store(node)
         if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
             from simtx.reference.brokers.nats_server import NatsServer
 
@@ -124,13 +120,14 @@ class Backends:
             self._nats.start()
             self.broker["url"] = self._nats.url
 
-    def _start_store(self, node: str, server: PostgresServer) -> None:
+    def _start_store(self, node: str) -> None:
         """Start the server of a node; one that has worked here is not made anew, and what is wrong with it is noted."""
+        tools, folder = self._product.server_tools(), self._folder.node(node) / self.kind
         worked = self._keep and self._folder.has_worked(node)
-        if worked and not (self.cluster(node) / "PG_VERSION").is_file():
-            self.damaged[node] = f"{self.cluster(node)}: the database is missing or empty; {RESTORE}"
+        if worked and tools.database(folder) is None:
+            self.damaged[node] = f"{folder}: the database is missing or empty; {RESTORE}"
             return
-        self._servers[node] = server
+        self._servers[node] = server = tools.own_server(folder if self._keep else None)
         try:
             server.start()
         except StoreFailed as error:
@@ -142,9 +139,10 @@ class Backends:
         if not worked:
             server.create_database("simtx")
 
-    def cluster(self, node: str) -> Path:
-        """Where a PostgreSQL server of our own keeps the data of a node."""
-        return self._folder.node(node) / "postgres" / "data"
+    @property
+    def followed(self) -> bool:
+        """Whether other processes can read the history of a node's commits."""
+        return self._product.followed
 
     def missing(self, node: str) -> str:
         """Damage to the file of a node that is working, which the node itself may not find; empty: none."""
@@ -286,9 +284,7 @@ class Backends:
 
     def _drop(self) -> None:
         """Leave nothing of the run on a server that is not ours."""
-        from simtx.reference.stores.postgres.schema import drop_run
-
-        drop_run(self.address, self._folder.run)
+        self._product.server_tools().drop_run(self.address, self._folder.run)
 
     def _drop_stream(self) -> None:
         from simtx.reference.brokers.nats import drop_run
@@ -329,19 +325,17 @@ def check_store(store: str) -> StoreKind:
         ScenarioError: It is none; the text says what would help.
     """
     kind = stores.kind_of(store)
-    if kind == "postgres" and store != kind:
-        from simtx.reference.stores.postgres.schema import check_dsn
-
-        try:
-            check_dsn(store)
-        except StoreFailed as error:
-            raise ScenarioError(str(error), "store") from None
     if kind is None:
         names = ", ".join(f"'{name}'" for name in STORES)
         raise ScenarioError(
             f"there is no store '{without_password(store):.200}'; use {names}, or the DSN of a server (postgresql://user@host/database)",
             "store",
         )
+    if store != kind:
+        try:
+            stores.PRODUCTS[kind].server_tools().check_address(store)
+        except StoreFailed as error:
+            raise ScenarioError(str(error), "store") from None
     return kind
 
 

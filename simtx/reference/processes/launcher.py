@@ -133,7 +133,7 @@ class Launcher:
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
         self.providers = [provider_of(name) for name in scenario.providers]
         self.derived = {process_of(name): spec for name, spec in scenario.derived.items()}
-        if options.resumed or backends.kind != "sqlite":
+        if options.resumed or not backends.followed:
             self.derived = {}
         self.proxied = options.network == "scenario" or link_faults(scenario)
         self.injectors: Injectors | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, Protocol
 
 from simtx.errors import SimtxError
 from simtx.protocols import Execute, OutboxRow, Prepare, Record, Status, Transact
@@ -103,6 +103,28 @@ class PreparedBranch:
     record: Record | None
     age: float
     name: str
+
+
+class VoteStore(Protocol):
+    """Votes of all transactions of a run; its methods may be called from several threads."""
+
+    def log_once(self, tx: int, voter: str, vote: str) -> tuple[str, bool]:
+        """Write a vote, unless there is one.
+
+        Args:
+            tx: Number of the transaction.
+            voter: Whose vote it is.
+            vote: The vote.
+
+        Returns:
+            The vote that is there now, durably, and whether it was written just now.
+
+        Raises:
+            StoreFailed: The store could not tell; the vote may be there or not.
+        """
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class Store(ABC):

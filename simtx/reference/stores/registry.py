@@ -1,7 +1,7 @@
 """The stores that a real run can use, listed once: the module of each, and what it can do.
 
-A new store needs its module, with a class that keeps `simtx.reference.stores.base.Store`, a row here, and, if it is a server, how
-`simtx.reference.processes.backends` starts one.
+A new store needs its module, with a class that keeps `simtx.reference.stores.base.Store`, a row here, and, if it is a server, a module with
+`ServerTools`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast
 
-from simtx.reference.stores.base import Store
+from simtx.reference.stores.base import Store, VoteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 StoreKind: TypeAlias = Literal["sqlite", "postgres"]
+
+
+class OwnServer(Protocol):
+    """A database server that belongs to a run. Each method raises `StoreFailed` if it cannot be done."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+
+    def start(self) -> None:
+        """Start it, for the first time or again; it recovers by itself."""
+
+    def stop(self) -> None:
+        """Shut it down, and put its databases where they are kept."""
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes."""
+
+    def pause(self) -> None:
+        """Let it stand still: connections stay open, and nothing answers."""
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+
+    def create_database(self, name: str) -> str:
+        """Create a database if it is not there, and return its address."""
+
+    def dsn(self, database: str) -> str:
+        """The address of a database."""
+
+
+class ServerTools(Protocol):
+    """What a module offers for a kind of store that is a server. Each function raises `StoreFailed` if it cannot be done."""
+
+    def own_server(self, folder: Path | None) -> OwnServer:
+        """A server of the run's own, not started, with its data in this folder; None: its data are not kept."""
+
+    def database(self, folder: Path) -> Path | None:
+        """The databases that a server has left in this folder; None: they are missing or empty."""
+
+    def check_address(self, address: str) -> None:
+        """Refuse an address that leads nowhere, or to a server that cannot do what a store needs."""
+
+    def drop_run(self, address: str, run: str) -> object:
+        """Leave nothing of a run on the server of somebody else."""
+
+    def open_votes(self, address: str, run: str) -> VoteStore:
+        """Open the vote store of a run; it is made if it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +76,33 @@ class StoreProduct:
         module: Where its class is; imported when a store is opened.
         cls: Name of that class.
         file: Name of its file in the folder of a node; empty: it is a server.
+        tools: A module with `ServerTools`; empty: it is a file.
         addresses: What the address of a server of somebody else begins with.
+        followed: Whether other processes can read the history of its commits from its file, as derived stores do.
+
+    Raises:
+        ValueError: It is neither a file nor a server, or both.
     """
 
     module: str
     cls: str
     file: str = ""
+    tools: str = ""
     addresses: tuple[str, ...] = ()
+    followed: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.file) == bool(self.tools):
+            raise ValueError(f"{self.cls}: a store is in a file or is a server; give one of 'file' and 'tools'")
 
     @property
     def server(self) -> bool:
         """Whether it is a process of its own, which can be stopped while its node runs."""
-        return not self.file
+        return bool(self.tools)
+
+    def server_tools(self) -> ServerTools:
+        """What a run needs of a server beside its stores; imported when it is asked for."""
+        return cast("ServerTools", import_module(self.tools))
 
     def opened_by(self) -> type[Store]:
         """The class whose objects are open stores."""
@@ -46,9 +112,14 @@ class StoreProduct:
 
 PRODUCTS: Final[Mapping[StoreKind, StoreProduct]] = MappingProxyType(
     {
-        "sqlite": StoreProduct("simtx.reference.stores.sqlite.store", "SqliteStore", file="store.sqlite"),
+        "sqlite": StoreProduct(
+            "simtx.reference.stores.sqlite.store", "SqliteStore", file="store.sqlite", followed=True
+        ),
         "postgres": StoreProduct(
-            "simtx.reference.stores.postgres.store", "PostgresStore", addresses=("postgresql://", "postgres://")
+            "simtx.reference.stores.postgres.store",
+            "PostgresStore",
+            tools="simtx.reference.stores.postgres.tools",
+            addresses=("postgresql://", "postgres://"),
         ),
     }
 )

@@ -7,31 +7,10 @@ or a schema of its own on the server of somebody else.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from simtx.reference.stores.base import VoteStore
 from simtx.reference.stores.registry import PRODUCTS
-
-
-class VoteStore(Protocol):
-    """Votes of all transactions of a run; its methods may be called from several threads."""
-
-    def log_once(self, tx: int, voter: str, vote: str) -> tuple[str, bool]:
-        """Write a vote, unless there is one.
-
-        Args:
-            tx: Number of the transaction.
-            voter: Whose vote it is.
-            vote: The vote.
-
-        Returns:
-            The vote that is there now, durably, and whether it was written just now.
-
-        Raises:
-            StoreFailed: The store could not tell; the vote may be there or not.
-        """
-
-    def close(self) -> None:
-        """Close it."""
 
 
 def open_votes(spec: dict[str, Any]) -> VoteStore:
@@ -43,10 +22,9 @@ def open_votes(spec: dict[str, Any]) -> VoteStore:
     Raises:
         StoreFailed: It cannot be opened.
     """
-    if PRODUCTS[spec["kind"]].server:
-        from simtx.reference.stores.postgres.votes import PostgresVotes
-
-        return PostgresVotes(spec["dsn"], spec["run"])
+    product = PRODUCTS[spec["kind"]]
+    if product.server:
+        return product.server_tools().open_votes(spec["dsn"], spec["run"])
     from simtx.reference.stores.sqlite.votes import SqliteVotes
 
-    return SqliteVotes(Path(spec["path"]))
+    return SqliteVotes(Path(spec["path"]))  # beside stores in files, whatever their kind
