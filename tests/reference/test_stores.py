@@ -12,7 +12,7 @@ import pytest
 from simtx.protocols import Branch, Execute, Prepare, Transact
 from simtx.protocols.codec import CodecError
 from simtx.reference.stores import StoreFailed
-from simtx.reference.stores.registry import PRODUCTS, kind_of
+from simtx.reference.stores.registry import PRODUCTS, OwnServer, ServerTools, StoreProduct, kind_of
 from simtx.testing import OUTBOX_LAWS, STORE_LAWS, Threaded, check_outbox, check_store
 from tests.reference.conftest import STORES
 from tests.reference.doing import REFUSE, Job, action, add, compensation, message, prepare, put, read, until
@@ -624,3 +624,21 @@ def test_one_that_refuses_or_has_been_done_before_works_with_no_locks(store):
     begun = time.monotonic()
     assert store.transact(1, action(1, add("a")), work=60).status == "duplicate"
     assert time.monotonic() - begun < 30
+
+
+def test_a_row_of_the_registry_is_of_a_file_or_of_a_server() -> None:
+    """Otherwise a server would silently not be started."""
+    for places in ({}, {"file": "x", "tools": "y"}):
+        with pytest.raises(ValueError, match="give one of 'file' and 'tools'"):
+            StoreProduct("module", "Class", **places)
+
+
+@pytest.mark.parametrize("product", [one for one in PRODUCTS.values() if one.server], ids=lambda one: one.cls)
+def test_tools_of_a_server_are_complete(product: StoreProduct) -> None:
+    tools = product.server_tools()
+    needed = [name for name in vars(ServerTools) if not name.startswith("_")]
+    assert len(needed) == 5
+    assert [name for name in needed if not callable(getattr(tools, name, None))] == []
+    server = tools.own_server(None)
+    needed = [name for name in vars(OwnServer) if not name.startswith("_") and name != "alive"]
+    assert [name for name in needed if not callable(getattr(server, name, None))] == []
