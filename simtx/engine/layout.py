@@ -78,6 +78,7 @@ class Calls(c.Structure):
         ("replay", REPLAY),
         ("strike", AIMED),
         ("vote", LEARN),
+        ("started", AIMED),
     )
 
 
@@ -321,7 +322,8 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_push": (None, (_ENGINE, _DOUBLE, _INT, _INT)),
     "engine_arrivals": (None, (_ENGINE,)),
     "engine_host": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE)),
-    "engine_process": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE)),
+    "engine_process": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE)),
+    "engine_start": (_INT, (_ENGINE, _INT, _INT)),
     "engine_process_busy": (_DOUBLE, (_ENGINE, _INT)),
     "engine_figures": (None, (_ENGINE, _INT, c.POINTER(Figures))),
     "engine_account": (None, (_ENGINE, _INT, _DOUBLE, _DOUBLE)),

@@ -160,10 +160,10 @@ def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
                 what = "the rest of the nodes is" if node == "*" else f"'{node}' is"
                 yield path, f"{what} on host '{placed[node]}' already"
             placed.setdefault(node, name)
-        if host.event == host.effect == host.transaction == host.forced_write == 0:
+        if host.event == host.effect == host.transaction == host.forced_write == host.restart == 0:
             yield (
                 ("hosts", name),
-                "takes no processor time for anything; give 'event', 'effect', 'transaction' or 'forced_write' (`simtx calibrate` measures them)",
+                "takes no processor time for anything; give 'event', 'effect', 'transaction', 'forced_write' or 'restart' (`simtx calibrate` measures them)",
             )
 
 

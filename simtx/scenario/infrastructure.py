@@ -405,6 +405,8 @@ class HostSpec:
         transaction: Likewise, for a local transaction, beside its service time.
         forced_write: Likewise, for a forced write outside of local transactions: a record of the coordinator, the end of a prepared branch.
         quantum: Time slice: a process that has had a core for so long goes to the end of the queue, after what it is doing.
+        restart: Processor time to start a process anew, after a crash or for an upgrade, behind the downtime of the fault, one time slice after the other. A
+            node comes back when it has had it. A service with a relay beside it starts two processes at once.
     """
 
     cores: int
@@ -417,6 +419,7 @@ class HostSpec:
     transaction: float
     forced_write: float
     quantum: float = 0.003
+    restart: float = field(default=0.0, metadata={"later": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -554,6 +554,7 @@ class HostFile(Table):
     transaction: Seconds = 0.0
     forced_write: Seconds = 0.0
     quantum: Period = 0.003
+    restart: Seconds = 0.0
 
 
 class PoliciesFile(Table):

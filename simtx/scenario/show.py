@@ -257,6 +257,7 @@ def _host_text(host: HostSpec) -> str:
             (host.effect, "an effect"),
             (host.transaction, "a local transaction"),
             (host.forced_write, "a forced write"),
+            (host.restart, "a restart"),
         )
         if seconds
     ]

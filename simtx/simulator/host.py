@@ -9,7 +9,7 @@ end together.) Neighbours who never rest take their part of the cores, as if eac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from simtx.scenario import HostSpec
@@ -149,6 +149,39 @@ class Process:
         if not self._halted:
             self._fill()
         self._keeps = False
+
+
+class Start:
+    """Start of processes of a node that was down, each of which takes the host's ``restart``, one time slice after the other.
+
+    Args:
+        processes: Those that start together.
+        ready: Called when all of them have had their time.
+    """
+
+    __slots__ = ("_processes", "_ready", "_starting")
+
+    def __init__(self, processes: Sequence[Process], ready: Callable[[], object]) -> None:
+        self._processes = processes
+        self._ready = ready
+        self._starting = len(processes)
+        for process in processes:
+            self._go_on((process, process.spec.restart))
+
+    def crash(self) -> None:
+        """Forget it: what has not come back yet is hit again."""
+        for process in self._processes:
+            process.crash()
+
+    def _go_on(self, start: tuple[Process, float]) -> None:
+        process, left = start
+        if left > 0:
+            part = min(left, process.spec.quantum)
+            process.run(part, self._go_on, (process, left - part))
+        else:
+            self._starting -= 1
+            if not self._starting:
+                self._ready()
 
 
 class Host:

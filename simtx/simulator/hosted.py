@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, LogOnce, Message, Publish, Request
-from simtx.simulator.host import Process
+from simtx.simulator.host import Process, Start
 from simtx.simulator.node import Node
 from simtx.simulator.running_machine import RunningMachine
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
+
+if TYPE_CHECKING:
+    from simtx.simulator.disk import Disk
+    from simtx.simulator.surroundings import Surroundings
+    from simtx.workload.by_transaction import Draw
 
 _SENT: Final = frozenset((Message, Publish, LogOnce, Acknowledge, Answer))
 """Effects that leave the process: each takes processor time of its own."""
@@ -35,10 +40,14 @@ class HostedNode(Node):
         process: Its share of the host; set by who makes the node.
     """
 
-    __slots__ = ("process",)
+    __slots__ = ("_start", "process")
 
     hosted: ClassVar[bool] = True
     process: Process
+
+    def __init__(self, world: Surroundings, name: str, disk: Disk, jitter: Draw, lazy_flush: float) -> None:
+        super().__init__(world, name, disk, jitter, lazy_flush)
+        self._start: Start | None = None  # of a node that was down, and will be back
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
@@ -127,12 +136,27 @@ class HostedNode(Node):
     def _write(self, write: tuple[Callable[[Any], object], Any, int]) -> None:
         super()._force(*write)
 
-    # --- crash, pause -----------------------------------------------------------------------------------------------------------
+    # --- crash, restart, pause -----------------------------------------------------------------------------------------------------------
 
     def crash(self) -> None:
         """Lose everything volatile, what the process had to do included."""
         self.process.crash()
+        if self._start is not None:
+            self._start.crash()
+            self._start = None
         super().crash()
+
+    def restart(self) -> None:
+        """Start anew, which takes processor time, and then come back: the process, and that of the relay beside it, which starts at the same time."""
+        if self.up or not self.process.spec.restart:
+            super().restart()
+        else:
+            relay = [Process(self.process.host, self.process.spec)] if list(self.world.strategy.daemons(self.name)) else []
+            self._start = Start([self.process, *relay], self._started)
+
+    def _started(self) -> None:
+        self._start = None
+        super().restart()
 
     def pause(self) -> None:
         """Stop handling anything."""

@@ -273,9 +273,10 @@ def some_hosts(pick: Chooser, roles: list[str]) -> dict[str, HostSpec]:
         nodes = tuple(role for role, place in places.items() if place == number)
         if nodes:
             times = (pick.choice([0.0, 0.0003]), pick.choice([0.0, 0.0002]), pick.choice([0.0, 0.001]))
-            hosts[f"host{number}"] = HostSpec(
+            made = HostSpec(
                 pick.choice([1, 2, 4]), 2.0, nodes, pick.choice([0, 3]), pick.choice([True, False]), *times, 0.0004
             )
+            hosts[f"host{number}"] = replace(made, restart=100 * made.event)
     return hosts
 
 

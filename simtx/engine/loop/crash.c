@@ -104,6 +104,7 @@ EXPORT void engine_crash(Engine *E, int number) {
   Pool *pool = &node->pool;
   double now = E->head.now;
   int64_t count;
+  stop_starting(E, number);
   if (!node->up) return;
   crash_process(E, &E->process[number]);
   node->up = node->paused = 0;

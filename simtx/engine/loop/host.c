@@ -199,8 +199,8 @@ static void host_done(Engine *E, Host *host, int64_t version) {
 }
 
 /* A process on a host, by the number of its node. */
-EXPORT void engine_process(Engine *E, int number, int host, int width, double event, double effect, double transaction, double forced_write) {
-  E->process[number] = (Process){.host = &E->host[host], .width = width, .event = event, .effect = effect, .transaction = transaction, .forced_write = forced_write};
+EXPORT void engine_process(Engine *E, int number, int host, int width, double event, double effect, double transaction, double forced_write, double restart) {
+  E->process[number] = (Process){.host = &E->host[host], .width = width, .event = event, .effect = effect, .transaction = transaction, .forced_write = forced_write, .restart = restart};
 }
 EXPORT void engine_host(Engine *E, int host, int cores, int neighbours, double speed, double quantum) {
   E->host[host] = (Host){.cores = cores, .neighbours = neighbours, .speed = speed, .quantum = quantum};
@@ -214,6 +214,38 @@ EXPORT double engine_process_busy(Engine *E, int number) {
     process->busy_since = E->head.now;
   }
   return process->busy_time;
+}
+
+/* The next time slice of a start; with the last one of all the node comes back, which is Python's to tell the broker and the relay. */
+static void go_on_starting(Engine *E, int number, Process *process) {
+  if (process->left > 0) {
+    double part = process->left < process->host->quantum ? process->left : process->host->quantum;
+    process->left -= part;
+    run_process(E, process, part, (Waiting){.kind = START, .number = number, .thing = process});
+  } else if (!--E->starting[number]) {
+    ASK(E, started(number));
+  }
+}
+
+/* A node that was down starts anew: its process, and that of a relay beside it, which starts at the same time. 0: its restart takes no processor time. */
+EXPORT int engine_start(Engine *E, int number, int relay) {
+  GUARD(E, 0)
+  Process *process = &E->process[number], *beside = &E->beside[number];
+  if (E->node[number].up || !process->host || !(process->restart > 0)) return 0;
+  *beside = (Process){.host = process->host, .width = process->width};
+  process->left = beside->left = process->restart;
+  E->starting[number] = 1 + relay;
+  go_on_starting(E, number, process);
+  if (relay) go_on_starting(E, number, beside);
+  return 1;
+}
+
+/* What has not come back yet crashes again. */
+static void stop_starting(Engine *E, int number) {
+  if (!E->starting[number]) return;
+  crash_process(E, &E->process[number]);
+  crash_process(E, &E->beside[number]);
+  E->starting[number] = 0;
 }
 
 /* A process has had the time for something. */
@@ -240,6 +272,7 @@ static void do_job(Engine *E, Waiting *what) {
     break;
   case FORCE_WRITE: force(E, (int)what->number, what->thing, what->tx); break;
   case CALL: call_leaves(E, what->thing); break;
+  case START: go_on_starting(E, (int)what->number, what->thing); break;
   default: fail(E, 7);
   }
 }

@@ -32,7 +32,7 @@ enum {
 /* Beside MESSAGE, SERVED, WORKED, RING, AT_THE_NODE, LEAVE, CONFIRM, DELIVER and PROVIDED, what may wait until a pause is over. */
 enum { RESUME = 64, TELL, SENT };
 /* Beside most of these, what a process on a host does when it has had the time for it. */
-enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON };
+enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON, START };
 
 /* Effects. */
 enum {
@@ -265,7 +265,8 @@ typedef struct { double speed, quantum, moment; int64_t version; int32_t cores, 
 typedef struct Process {
   Host *host;
   int32_t width, running, halted, keeps;
-  double event, effect, transaction, forced_write, busy_time, busy_since, sliced;
+  double event, effect, transaction, forced_write, restart, busy_time, busy_since, sliced;
+  double left; /* of its restart */
   Job *first, *last, *first_waiting, *last_waiting;
 } Process;
 
@@ -358,6 +359,7 @@ typedef struct {
   int32_t (*replay)(int64_t tx, int32_t transition, int32_t state, int32_t event);
   int32_t (*strike)(int32_t aim);
   int32_t (*vote)(int32_t request, int32_t vote);
+  int32_t (*started)(int32_t node);
 } Calls;
 
 /* What Python reads and writes between two events: the first part of an engine. */
@@ -445,7 +447,8 @@ struct Engine {
   Samples samples;
   Node node[NODES];
   Host host[NODES];
-  Process process[NODES];
+  Process process[NODES], beside[NODES]; /* beside: the relay's, while it starts */
+  int32_t starting[NODES]; /* how many processes of a node that was down still start */
   Link *link;
   int32_t links;
   Key *key;

@@ -129,7 +129,7 @@ def _describe_hosts(bound: Binding) -> None:
             if role not in numbers:
                 continue
             width = spec.cores if spec.parallel else 1
-            times = (spec.event, spec.effect, spec.transaction, spec.forced_write)
+            times = (spec.event, spec.effect, spec.transaction, spec.forced_write, spec.restart)
             bound.library.engine_process(bound.engine, numbers[role], number, width, *times)
             processes[role] = CompiledProcess(processes[role], bound, numbers[role])
 

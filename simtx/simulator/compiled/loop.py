@@ -91,6 +91,7 @@ class CompiledLoop(RunLoop):
             layout.REPLAY(self._asking("replay")),
             layout.AIMED(self._answering(self._strike)),
             layout.LEARN(self._asking("vote")),
+            layout.AIMED(self._answering(self._started)),
         )
         engine = library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -375,7 +376,19 @@ class CompiledLoop(RunLoop):
         self.strike("engine_crash", name)
 
     def restart(self, name: str) -> None:
-        """A node comes back with what is on disk."""
+        """A node comes back with what is on disk, when its processes have had the processor time for it."""
+        bound = self._bound
+        relay = int(bool(list(self.strategy.daemons(name))))
+        if not bound.library.engine_start(bound.engine, bound.index[name], relay):
+            self._come_back(name)
+
+    def _started(self, number: int) -> int:
+        self.env.now = self._head.now
+        self._come_back(self._bound.name(number))
+        self._announce()
+        return 0
+
+    def _come_back(self, name: str) -> None:
         library, engine, number = self._bound.library, self._bound.engine, self._bound.index[name]
         library.engine_restart(engine, number)
         if not library.engine_is_up(engine, number):
