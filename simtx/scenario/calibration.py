@@ -65,10 +65,12 @@ BLOCKS: Final[Mapping[str, str]] = {
     "second-phase": "the commit of a prepared branch, until it is durable",
     "forced": "a record of the hub, until it is durable",
     "publish": "an event, from the outbox or the service until its consumer works on it",
-    "restart": "a process that was killed, from the end of its downtime until it listens again: the hub's, or that of any node",
+    "restart": "a process that was killed, from the end of its downtime until the others reach it again: the hub's, or that of any node",
     "restart.service": "likewise, of a service, which opens its database, too",
+    "restart.processor": "the processor time in it",
 }
 """Names of the blocks."""
+_RESTART: Final = "restart.processor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,7 @@ class Calibration:
         broker = scenario.broker
         if "publish" in self.blocks:
             broker = dataclasses.replace(broker, zone=BROKER, ack_latency=self._drawn("publish"), linger=Constant(0.0))
+        hosts = self._hosts(scenario)
         hub = dataclasses.replace(scenario.hub, zone=HUB, log=self._log(scenario.hub.log, "forced"))
         return dataclasses.replace(
             scenario,
@@ -242,7 +245,7 @@ class Calibration:
             hub=hub,
             broker=dataclasses.replace(broker, zone=BROKER),
             common_mode=self.common_mode or scenario.common_mode,
-            hosts=self._hosts(scenario),
+            hosts=hosts,
             network=self._network(scenario),
             transaction=dataclasses.replace(
                 scenario.transaction,
@@ -255,7 +258,7 @@ class Calibration:
                     for step in scenario.transaction.steps
                 ),
             ),
-            faults=tuple(self._fault(fault, scenario.services) for fault in scenario.faults),
+            faults=tuple(self._fault(fault, scenario.services, hosts) for fault in scenario.faults),
         )
 
     def _hosts(self, scenario: Scenario) -> Mapping[str, HostSpec]:
@@ -267,6 +270,8 @@ class Calibration:
         if times is None:
             return scenario.hosts
         measured = {field.name: getattr(times, field.name) for field in dataclasses.fields(times)}
+        if _RESTART in self.blocks:
+            measured["restart"] = self.blocks[_RESTART].mean
         if scenario.hosts:
             return {name: dataclasses.replace(host, **measured) for name, host in scenario.hosts.items()}
         cores = self.machine.get("cores", "")
@@ -290,11 +295,14 @@ class Calibration:
             own += 0.0 if block.startswith(f"link.{CLIENT}>") else self.processor.effect
         return Empirical(tuple(max(value - own, 0.0) for value in self.blocks[block].values))
 
-    def _fault(self, fault: Fault, services: Iterable[str]) -> Fault:
+    def _fault(self, fault: Fault, services: Iterable[str], hosts: Mapping[str, HostSpec]) -> Fault:
+        """A crash lasts until the node is back, but for the processor time in it, which its host gives it."""
         block = "restart.service" if fault.node in services and "restart.service" in self.blocks else "restart"
         if fault.kind != "crash" or block not in self.blocks:
             return fault
-        return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks[block].mean))
+        hosted = fault.node != BROKER and any(fault.node in host.nodes for host in hosts.values())
+        own = self.blocks[_RESTART].mean if hosted and _RESTART in self.blocks and self.processor is not None else 0.0
+        return dataclasses.replace(fault, duration=Shifted(fault.duration, max(self.blocks[block].mean - own, 0.0)))
 
     def _service(self, service: ServiceSpec) -> ServiceSpec:
         block = "second-phase" if "second-phase" in self.blocks else "local"

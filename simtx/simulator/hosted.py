@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, LogOnce, Message, Publish, Request
 from simtx.simulator.host import Process, Start
-from simtx.simulator.node import Node
+from simtx.simulator.node import Node, Surroundings
 from simtx.simulator.running_machine import RunningMachine
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
     from simtx.simulator.disk import Disk
-    from simtx.simulator.surroundings import Surroundings
     from simtx.workload.by_transaction import Draw
 
 _SENT: Final = frozenset((Message, Publish, LogOnce, Acknowledge, Answer))
@@ -151,7 +150,9 @@ class HostedNode(Node):
         if self.up or not self.process.spec.restart:
             super().restart()
         else:
-            relay = [Process(self.process.host, self.process.spec)] if list(self.world.strategy.daemons(self.name)) else []
+            relay = (
+                [Process(self.process.host, self.process.spec)] if list(self.world.strategy.daemons(self.name)) else []
+            )
             self._start = Start([self.process, *relay], self._started)
 
     def _started(self) -> None:

@@ -82,6 +82,9 @@ class _Walker:
         self._arrived: dict[int, float] = {}
         self._answered: dict[int, tuple[float, str]] = {}
         self._served: dict[tuple[str, int], float] = {}  # when the service time is over
+        self._struck: dict[
+            str, float
+        ] = {}  # by node: when a fault has killed it, some milliseconds before the launcher sees that it has ended
         self._crashed: dict[str, float] = {}  # by process
         self._polled: dict[str, float] = {}  # by node: when its relay began to read
         self._reading: dict[str, float] = {}  # by node: what its relay's last reading took
@@ -116,9 +119,17 @@ class _Walker:
 
     # --- the process ------------------------------------------------------------------------------------------------------------
 
+    def _fault(self, event: LogEntry) -> None:
+        if event.name == "crash":
+            self._struck[(self._hub or HUB) if event.node == HUB else event.node] = event.time
+
+    def _healed(self, event: LogEntry) -> None:
+        if event.name == "crash":
+            self._struck.pop((self._hub or HUB) if event.node == HUB else event.node, None)
+
     def _crash(self, event: LogEntry) -> None:
         process = Process.read(event).name
-        self._crashed[process] = event.time
+        self._crashed[process] = self._struck.get(process, event.time)
         self._working.pop(process, None)
 
     def _restart(self, event: LogEntry) -> None:
@@ -126,6 +137,11 @@ class _Walker:
         begun = self._crashed.pop(process, None)
         if begun is not None and not process.endswith((".relay", ".provider")):
             self._add(process, "restart" if process == self._hub else "restart.service", begun, event.time)
+
+    def _used(self, event: LogEntry) -> None:
+        if event.actor == "fault":  # by a start after a crash, and not by a process that has ended
+            seconds = Seconds.read(event).seconds
+            self._add(event.name, "restart.processor", event.time - seconds, event.time)
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 

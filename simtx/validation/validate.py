@@ -29,6 +29,7 @@ from simtx.protocols import strategy as resolve
 from simtx.reference.addresses import without_password
 from simtx.reference.execute import execute
 from simtx.reference.processes.backends import check_broker, check_store
+from simtx.reference.wire.connection import PAUSES
 from simtx.scenario.calibration import Block, Calibration
 from simtx.scenario.provenance import Provenance, provenance
 from simtx.simulator import simulate
@@ -50,6 +51,7 @@ _WARMUP: Final = 2.0
 _BETWEEN: Final = (
     4.0  # seconds from one kill to the next of a calibration: downtime, restart, and what has waited meanwhile
 )
+_KILLS: Final = 2  # of each process that a calibration kills
 _CALIBRATION: Final = 0.2  # utilisation at which the blocks are measured
 _FAILURE_LOAD: Final = 0.4
 _SATURATED: Final = 10.0  # seconds
@@ -543,8 +545,8 @@ def with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sce
 
 
 def with_kills(scenario: Scenario, strategy: Strategy) -> Scenario:
-    """The scenario with its hub, if there is one, and its first two services killed one after the other, while transactions come."""
-    nodes = [*(["hub"] if strategy.hub is not None else []), *list(scenario.services)[:2]]
+    """The scenario with its hub, if there is one, and its first two services killed one after the other, twice each, while transactions come."""
+    nodes = _KILLS * [*(["hub"] if strategy.hub is not None else []), *list(scenario.services)[:2]]
     rate = scenario.workload.mean_rate() or 1.0
     faults = [
         {"kind": "crash", "node": node, "at": f"{_WARMUP + position * _BETWEEN:g}s", "duration": f"{DOWNTIME:g}s"}
@@ -554,12 +556,18 @@ def with_kills(scenario: Scenario, strategy: Strategy) -> Scenario:
 
 
 def restarts(executed: Executed, strategy: Strategy) -> dict[str, Block]:
-    """The blocks of restarts of a run `with_kills`: what each took beyond its downtime."""
+    """The blocks of restarts of a run `with_kills`: what each took beyond its downtime until the others reach it, and the processor time in it.
+
+    Whoever has lost a process tries to connect in growing pauses. After a downtime it is half of the longest one, on average, until it does.
+    """
     found = blocks(executed.run.trace, strategy.hub)
+    beyond = {
+        "restart": PAUSES[1] / 2 - DOWNTIME,
+        "restart.service": PAUSES[1] / 2 - DOWNTIME,
+        "restart.processor": 0.0,
+    }
     return {
-        name: Block.of([max(one - DOWNTIME, 0.0) for one in found[name]])
-        for name in ("restart", "restart.service")
-        if name in found
+        name: Block.of([max(one + more, 0.0) for one in found[name]]) for name, more in beyond.items() if name in found
     }
 
 

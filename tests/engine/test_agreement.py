@@ -197,6 +197,24 @@ def test_hosts_are_played_alike(strategy: Strategy) -> None:
     assert differs(crowded, strategy) == ""
 
 
+@pytest.mark.parametrize("strategy", [TwoPhaseCommit(), Outbox(wake=True)], ids=lambda one: one.name)
+def test_restarts_that_take_processor_time_are_played_alike(strategy: Strategy) -> None:
+    """Crashes hit processes that are up, down, and just starting."""
+    everybody = ("orders", "inventory", "hub", "broker")
+    host = HostSpec(2, 1.0, everybody, 1, False, 0.001, 0.001, 0.002, 0.001, restart=0.05)
+    often = {"kind": "crash", "every": Exponential(0.2)}
+    crashes = (
+        Fault(**often, node="orders", duration=Constant(0.1)),
+        Fault(**often, node="inventory", duration=Constant(0.1)),
+        Fault(**often, node="inventory", duration=Constant(0.03)),
+        Fault(**often, node="hub", duration=Constant(0.1)),
+    )
+    restless = replace(shortened("checkout-outages", 40), hosts={"host": host}, faults=crashes)
+    assert differs(restless, strategy) == ""
+    at_once = replace(restless, hosts={"host": replace(host, restart=0.0)})
+    assert simtx.simulate(at_once, strategy).digest != simtx.simulate(restless, strategy).digest
+
+
 class _Sorting(Relay):
     """A relay that hands rows out otherwise."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import simtx
 from simtx.errors import ScenarioError
 from simtx.scenario import HostSpec, Scenario, from_dict
 from simtx.simulator.environment import Environment
-from simtx.simulator.host import Host, Process
+from simtx.simulator.host import Host, Process, Start
 from tests.simulator.worlds import chain
 
 STRATEGIES = ("2pc", "saga", "outbox", "dual-write")
@@ -190,7 +191,7 @@ def test_less_processor_is_never_faster(strategy: str) -> None:
     assert means == sorted(means)
     assert means[1] > means[0] + 2
     assert "process_utilisation_max" not in runs[0].summary
-    shares = [float(run.summary["process_utilisation_max"]) for run in runs[1:]]
+    shares = [round(float(run.summary["process_utilisation_max"]), 9) for run in runs[1:]]
     assert shares == sorted(shares)
     assert all(0 < share <= 1 for share in shares)
 
@@ -278,3 +279,60 @@ def test_nonsense_is_refused_by_name(hosts: dict[str, Any], said: str) -> None:
     tables["hosts"] = hosts
     with pytest.raises(ScenarioError, match=said):
         from_dict(tables, name="hosted")
+
+
+# --- restarts -----------------------------------------------------------------------------------------------------------------
+
+
+def started(cores: int, *, processes: int = 1, hit: float | None = None) -> tuple[list[float], float]:
+    """When processes are back of which each takes a second to start, and when others are done that want half a second together, all at once."""
+    env = Environment()
+    described = replace(spec(cores, quantum=0.01), restart=1.0)
+    machine = Host(env, described)
+    back: list[float] = []
+    other: list[float] = []
+    start = Start([Process(machine, described) for _ in range(processes)], lambda: back.append(env.now))
+    for _ in range(50):
+        Process(machine, described).run(0.01, lambda _: other.append(env.now), None)
+    if hit is not None:
+        env.call_at(hit, lambda _: start.crash(), None)
+    env.run()
+    return back, max(other)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "back", "others"),
+    [
+        (1, 1, 1.5, 0.51),  # the others wait for one slice, and the restart for all of them
+        (2, 1, 1.25, 0.26),
+        (1, 2, 2.5, 0.52),  # a relay beside it: two processes start at once
+        (2, 2, 1.25, 0.26),
+    ],
+)
+def test_a_restart_shares_the_cores_by_time_slices(cores: int, processes: int, back: float, others: float) -> None:
+    (again,), done = started(cores, processes=processes)
+    assert again == pytest.approx(back, abs=0.03)
+    assert done == pytest.approx(others, abs=0.03)
+
+
+def test_who_crashes_while_it_starts_does_not_come_back_from_that_start() -> None:
+    assert started(2, processes=2, hit=0.7)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "cores", "least", "most"),
+    [("saga", 8, 0.99, 1.01), ("saga", 1, 1.1, 1.7), ("outbox", 8, 0.99, 1.01), ("outbox", 1, 2.1, 3.4)],
+)
+def test_a_node_comes_back_behind_its_downtime_and_its_restart(
+    strategy: str, cores: int, least: float, most: float
+) -> None:
+    """A second of processor time: with ample cores no more, on one core it shares with the others and with the start of a relay."""
+    crash = {"kind": "crash", "node": "s1", "at": "1s", "duration": "500ms"}
+    scenario = hosted(120, 40.0, (crash,), cores=cores, event="1ms", transaction="2ms", restart="1s")
+    times = {
+        entry.kind: entry.time
+        for entry in simtx.simulate(scenario, strategy, seed=4, trace=True).trace
+        if entry.kind in ("crash", "restart")
+    }
+    assert times["crash"] == 1.0
+    assert least <= times["restart"] - 1.5 <= most

@@ -244,25 +244,32 @@ def test_no_processor_time_is_longer_than_its_leg() -> None:
 def test_restarts_are_measured_by_role_and_applied_by_role() -> None:
     low = simtx.load("transfer-lab").replace(workload={"kind": "poisson", "rate": 10.0})
     killed = with_kills(low, strategy("2pc"))
-    assert [fault.node for fault in killed.faults] == ["hub", "sender", "receiver"]
-    assert [fault.node for fault in with_kills(low, strategy("outbox")).faults] == ["sender", "receiver"]
+    assert [fault.node for fault in killed.faults] == 2 * ["hub", "sender", "receiver"]
+    assert [fault.node for fault in with_kills(low, strategy("outbox")).faults] == 2 * ["sender", "receiver"]
     entries = []
-    for at, kind, process in [
-        (2.0, "crash", "coordinator"), (3.5, "restart", "coordinator"), (6.0, "crash", "sender"), (7.75, "restart", "sender"),
-        (10.0, "crash", "receiver"), (11.65, "restart", "receiver"), (10.0, "crash", "receiver.relay"), (13.0, "restart", "receiver.relay"),
+    for at, kind, process, name, used in [
+        (1.9, "fault", "hub", "crash", ""), (2.0, "crash", "coordinator", "", ""), (3.5, "restart", "coordinator", "", ""), (3.5, "used", "coordinator", "", "0.5"),
+        (6.0, "crash", "sender", "", ""), (7.75, "restart", "sender", "", ""), (7.75, "used", "sender", "", "0.4"),
+        (10.0, "crash", "receiver", "", ""), (11.65, "restart", "receiver", "", ""), (11.65, "used", "receiver", "", "0.4"),
+        (10.0, "crash", "receiver.relay", "", ""), (13.0, "restart", "receiver.relay", "", ""), (13.0, "used", "receiver.relay", "", "0.3"),
     ]:  # fmt: skip
-        entries.append(LogEntry(len(entries), at, kind, process, -1, None, "", "", "", process))
+        entries.append(LogEntry(len(entries), at, kind, process, -1, None, "fault", "", name, used or process))
     found = restarts(Executed(SimpleNamespace(trace=EventLog(entries)), "x"), strategy("2pc"))  # type: ignore[arg-type]
     assert {name: (block.samples, round(block.mean, 6)) for name, block in found.items()} == {
-        "restart": (1, 0.5),
-        "restart.service": (2, 0.7),
+        "restart": (1, 0.625),  # from the blow on; and half of the pause between two attempts of the others to connect
+        "restart.service": (2, 0.725),
+        "restart.processor": (4, 0.4),
     }
     known = dataclasses.replace(calibration(), blocks={**calibration().blocks, **found})
     assert Calibration.parse(known.toml(), "c.toml").blocks["restart.service"].samples == 2
-    hub, first, second = known.apply(killed).faults
-    assert [round(one.duration.mean(), 6) for one in (hub, first, second)] == [1.5, 1.7, 1.7]
+    applied = known.apply(killed)
+    (host,) = applied.hosts.values()
+    assert host.restart == pytest.approx(0.4)  # which is no part of the downtime
+    assert [round(one.duration.mean(), 6) for one in applied.faults] == 2 * [1.225, 1.325, 1.325]
+    elsewhere = killed.replace(hosts={"m": {"nodes": ["hub"], "event": "1ms"}})
+    assert [round(one.duration.mean(), 6) for one in known.apply(elsewhere).faults] == 2 * [1.225, 1.725, 1.725]
     old = dataclasses.replace(known, blocks={"restart": found["restart"]})
-    assert [round(one.duration.mean(), 6) for one in old.apply(killed).faults] == [1.5, 1.5, 1.5]
+    assert [round(one.duration.mean(), 6) for one in old.apply(killed).faults] == 6 * [1.625]
 
 
 def test_a_calibration_keeps_its_processor_times_and_takes_them_out_of_its_legs() -> None:

@@ -62,9 +62,11 @@ class Program:
         self.log.log("refuse", self.node, -1, actor="network", peer=peer, detail=reason)
 
     def write_restart(self) -> None:
-        """Write down that this process is back, if there was another incarnation before."""
+        """Write down that this process is back, if there was another incarnation before, and how much of a processor's time it took to start."""
         if self.again:
+            used = Seconds(time.process_time()).text()
             self.log.log("restart", self.node, -1, actor="fault", detail=self.name)
+            self.log.log("used", self.node, -1, actor="fault", name=self.name, detail=used)
 
     @contextlib.contextmanager
     def metered(self) -> Iterator[None]:

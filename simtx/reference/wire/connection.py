@@ -52,6 +52,8 @@ __all__ = [
 LIMIT: Final = 1 << 20
 """Bytes of JSON that a frame may have."""
 HANDSHAKE_SECONDS: Final = 2.0
+PAUSES: Final = (0.005, 0.05)
+"""Seconds between two attempts to connect: the first pause, doubled with every further one, and the longest."""
 UNAUTHENTICATED: Final = 64
 """Connections of one server that may be in the handshake at a time; a further one ends the oldest of them."""
 
@@ -333,7 +335,7 @@ class Connection:
         refused: Callable[[str, str], None] | None = None,
         changed: Callable[[bool], None] | None = None,
         limit: int = LIMIT,
-        backoff: tuple[float, float] = (0.005, 0.05),
+        backoff: tuple[float, float] = PAUSES,
     ) -> None:
         self.name = _checked_name(name)
         self.handler = handler
