@@ -222,7 +222,7 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
         seconds: dict[str, float] = defaultdict(float)
         last: dict[str, LogEntry] = {}
         for entry in run.trace:
-            if entry.kind == "used" and entry.actor == "host":  # not by a start after a crash
+            if entry.kind == "used" and entry.actor != "fault":  # that is a start after a crash
                 seconds[entry.node] += Seconds.read(entry).seconds
             elif entry.kind in _HANDLED:
                 events[entry.node] += 1
