@@ -22,6 +22,12 @@ def execute(
     network: Annotated[
         str, typer.Option(help="loopback: as fast as this machine is; scenario: with the scenario's latencies.")
     ] = "loopback",
+    disk: Annotated[
+        str,
+        typer.Option(
+            help="machine: forced writes as fast as here; scenario: not faster than the scenario's forced_write."
+        ),
+    ] = "machine",
     keep: Annotated[
         Path | None,
         typer.Option(help="Keep stores, logs and audit logs in this new folder; default: they are deleted."),
@@ -44,7 +50,7 @@ def execute(
     """Execute one run for real, on this machine.
 
     Every service is a process, with a real database, a real broker and real kills.
-    The scenario's network, disks and broker are not imitated, its service times and faults are. Ctrl-C ends every process.
+    Its service times and faults are imitated, its network and disks if asked for, its broker is not. Ctrl-C ends every process.
     """
     import simtx
     from simtx.protocols import strategy as resolve
@@ -54,7 +60,8 @@ def execute(
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
-    comes_from = origin(chosen, played, seed=seed, store=store, broker=broker, network=network)
+    imitated = {} if disk == "machine" else {"disk": disk}
+    comes_from = origin(chosen, played, seed=seed, store=store, broker=broker, network=network, **imitated)
     target = wishes.target(f"simtx-{chosen.name}-real", comes_from, repeatable=False)
     beforehand = unreachable(chosen, {played.name: played})
     warn(beforehand)
@@ -66,6 +73,7 @@ def execute(
         seed=seed,
         folder=keep,
         network=network,
+        disk=disk,
         host=host,
         port=port,
         progress=False if json else None,

@@ -20,7 +20,7 @@ from simtx.protocols.extras import own_nodes
 from simtx.protocols.names import HUB
 from simtx.reference.addresses import without_password
 from simtx.reference.node.crash_points import CrashPoint
-from simtx.reference.processes.backends import Backends, check_broker, check_faults, check_store
+from simtx.reference.processes.backends import Backends, check_broker, check_disk, check_faults, check_store
 from simtx.reference.processes.faults import triggered
 from simtx.reference.processes.launcher import Launcher, Options
 from simtx.reference.processes.preflight import check, check_address, provider_of
@@ -49,6 +49,7 @@ Course = Callable[[Launcher], Awaitable[list[int]]]
     seed=SEED,
     folder=optional(path),
     network=choice("loopback", "scenario"),
+    disk=choice("machine", "scenario"),
     kills=optional(table(text, listed(instance(CrashPoint, ""), ""), "lists of CrashPoint by node")),
     host=optional(text),
     port=whole(0, 65535),
@@ -66,6 +67,7 @@ def execute(
     seed: int = 1,
     folder: str | Path | None = None,
     network: str = "loopback",
+    disk: str = "machine",
     kills: Mapping[str, Sequence[CrashPoint]] | None = None,
     host: str | None = None,
     port: int = 0,
@@ -77,14 +79,15 @@ def execute(
     """Execute one run: every service, the hub, the relays, the broker and the client are processes of their own, on this machine.
 
     Args:
-        scenario: A scenario, or the name or path of one. Its network latencies, disks and broker are not imitated: messages, forced
-            writes and publications take what they take here. Its service times are slept; its faults are injected for real.
+        scenario: A scenario, or the name or path of one. Its network latencies, disks and broker are not imitated, unless `network` and `disk` say so: messages,
+            forced writes and publications take what they take here. Its service times are slept; its faults are injected for real.
         strategy: A name, or an object with options, ours or your own.
         store: ``sqlite``, ``postgres`` (a server of its own for each node), or the DSN of a server of yours.
         broker: ``embedded``, ``nats``, or the URL of a server of yours; for strategies that publish.
         seed: Seed of the transactions: the same as in a simulated run.
         folder: Where the stores, logs and audit logs are kept; it must be new or empty. None: a temporary folder, deleted afterwards.
         network: ``loopback``: messages take the time that they need here; ``scenario``: they are delayed by the scenario's latencies.
+        disk: ``machine``: forced writes take the time that they need here; ``scenario``: each takes as long as the scenario's `forced_write` at least (SQLite).
         kills: Places in the protocol at which a process kills itself with SIGKILL, by node.
         host: Address to listen on, of TCP; others can reach it, but do not have the run's secret. None: Unix sockets in a private folder, which
             nobody else can reach.
@@ -112,6 +115,7 @@ def execute(
     check_faults(scenario, store, broker)
     if network not in ("loopback", "scenario"):
         raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")
+    check_disk(disk, store)
     schedule = Schedule.draw(scenario, seed)
     check(scenario, chosen, schedule.plans)
     if host is not None:
@@ -133,6 +137,7 @@ def execute(
         seed=seed,
         kills=points,
         network=network,
+        disk=disk,
         host=host,
         port=port,
         speaks={**spoken, **(speaks or {})},
@@ -141,6 +146,7 @@ def execute(
     )
     others: dict[str, Any] = {"kills": kills, "speaks": speaks, "upgrades": upgrades}
     others |= {} if service_times else {"service_times": False}
+    others |= {} if disk == "machine" else {"disk": disk}
     comes_from = origin(scenario, chosen, seed=seed, store=store, broker=broker, network=network, **others)
     with _folder(folder) as path, phases(progress) as show:
         keep = folder is not None

@@ -255,6 +255,16 @@ def test_the_network_of_the_scenario_can_be_imitated() -> None:
     assert run.transactions["latency_ms"].min() >= 62  # what more it is, the machine decides
 
 
+def test_the_disk_of_the_scenario_can_be_imitated() -> None:
+    """Two-phase commit answers after two forced writes, one after the other: the participants' at the same time, and the coordinator's."""
+    disks = {f"services.s{index}.store.log.forced_write": "30ms" for index in range(2)}
+    scenario = lab(2, transactions=8).replace(**disks, **{"hub.log.forced_write": "50ms"})
+    run = simtx.execute(scenario, "2pc", disk="scenario")
+    assert run.transactions["latency_ms"].min() >= 80  # what more it is, the machine decides
+    assert run.provenance.settings["disk"] == "scenario"
+    assert_sound(run)
+
+
 def test_users_of_a_closed_workload_wait_for_their_answers() -> None:
     scenario = lab(workload={"kind": "closed", "users": 2, "think_time": 0.01}, transactions=30)
     run = simtx.execute(scenario, "saga")

@@ -189,6 +189,8 @@ def taken() -> Iterator[int]:
         (["outbox", "--broker", "nats://127.0.0.1:1"], 2, "127.0.0.1:1"),
         (["sagas"], 2, "did you mean 'saga'"),
         (["saga", "--network", "carrier-pigeon"], 2, "'loopback' or 'scenario'"),
+        (["saga", "--disk", "floppy"], 2, "'machine' or 'scenario'"),
+        (["saga", "--disk", "scenario", "--store", "postgres"], 2, "only SQLite imitates the scenario's disks"),
         (["saga", "--set", "workload.rate=fast"], 2, "workload.rate"),
         (["saga", "--keep", "/proc/run"], 2, "/proc/run"),
         (["saga", "--host", "203.0.113.7"], 2, "127.0.0.1 is always there"),

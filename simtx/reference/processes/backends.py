@@ -292,6 +292,16 @@ class Backends:
         asyncio.run(drop_run(self.broker or {}, self._folder.secret()))
 
 
+def check_disk(disk: str, store: str) -> None:
+    """Refuse to imitate the disk of a database server.
+
+    Raises:
+        ScenarioError: The store is one.
+    """
+    if disk == "scenario" and stores.PRODUCTS[check_store(store)].server:
+        raise ScenarioError("only SQLite imitates the scenario's disks: use store='sqlite', or disk='machine'", "disk")
+
+
 def can_stop(store: str) -> bool:
     """Whether this store has servers that the run starts itself, so that it can play their outage."""
     kind = stores.kind_of(store)

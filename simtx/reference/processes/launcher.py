@@ -49,7 +49,7 @@ _SAMPLE_EVERY: Final = 0.1  # seconds at least between two looks at how much wai
 _POLL: Final = 0.1  # seconds between two looks at whether everything has come to rest
 _START: Final = 20.0  # seconds until a process has to have announced itself
 _PATIENCE: Final = 30.0  # seconds until a process that is there has to answer
-_DELAYS: Final = 1000  # samples of a link's delays that the proxy is given
+_DELAYS: Final = 1000  # samples of a link's delays that the proxy is given, and of a disk's that a store is given
 _WATCH: Final = 0.3  # seconds between two looks at whether our servers run
 _FALLS: Final = 5  # of servers in one run, beyond which it is given up
 _STILL: Final = 3  # looks in a row that have to find everything at rest
@@ -66,6 +66,7 @@ class Options:
         kills: Places at which processes kill themselves, by node.
         network: ``loopback``: messages travel as fast as this machine lets them; ``scenario``: they are held up by the scenario's
             latencies, too.
+        disk: ``machine``: forced writes take what they take here; ``scenario``: as long as the scenario says at least.
         host: Address that the processes listen on; None: Unix sockets, which nobody else can reach.
         port: First of the ports that they listen on there; 0: whatever is free.
         speaks: Version of the event schema that a node writes and reads, where it is not the current one.
@@ -79,6 +80,7 @@ class Options:
     seed: int = 1
     kills: dict[str, list[CrashPoint]] = field(default_factory=dict)
     network: str = "loopback"
+    disk: str = "machine"
     host: str | None = None
     port: int = 0
     speaks: dict[str, str] = field(default_factory=dict)
@@ -258,6 +260,8 @@ class Launcher:
         service = self.scenario.services.get(node)
         kills = self.options.kills.get(name, [])
         store, broker = self.backends.store(node), self.backends.broker
+        if self.options.disk == "scenario":
+            store = store | {"flushes": self._flushes(node)}
         private = self.backends.private
         if "store" in private:
             store = store | {"dsn": without_password(store["dsn"])}
@@ -289,6 +293,13 @@ class Launcher:
             "proxied": self.proxied,
             "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
         }
+
+    def _flushes(self, node: str) -> list[float]:
+        """How long forced writes of a node take at least, on the scenario's disk."""
+        service = self.scenario.services.get(node)
+        log = service.store.log if service is not None else self.scenario.hub.log
+        draw = Streams(self.options.seed).draws(log.forced_write, f"disk:{node}", "forced-write")
+        return [draw() for _ in range(_DELAYS)]
 
     def _retriable(self) -> list[int] | None:
         """Steps that are begun behind a client's deadline, too; None: deadlines do not travel."""

@@ -49,6 +49,7 @@ class SqliteStore(Store):
         dedup_retention: Seconds for which idempotency rows are kept at least.
         lazy_flush: Seconds after which what is not forced is written.
         group: Whether local transactions share a forced write.
+        flushes: Seconds that forced writes take at least, in turn; empty: what they take on this disk.
         create: Whether the file may be new. Otherwise one that is missing or empty is refused, and nothing is made in its place.
         relay: Whether it is the relay's: it reads and marks outbox rows, and nothing else.
 
@@ -71,6 +72,7 @@ class SqliteStore(Store):
         dedup_retention: float,
         lazy_flush: float = 0.2,
         group: bool = True,
+        flushes: Sequence[float] = (),
         create: bool = True,
         relay: bool = False,
     ) -> None:
@@ -93,6 +95,7 @@ class SqliteStore(Store):
                 group=group,
                 lazy_flush=lazy_flush,
                 retention=dedup_retention,
+                flushes=() if relay else flushes,
                 on_failure=self._locks.close,
             )
             self._work = (

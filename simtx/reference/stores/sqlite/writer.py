@@ -7,11 +7,12 @@ in one transaction of the database, and answers after the COMMIT. What need not 
 
 from __future__ import annotations
 
+import itertools
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -73,6 +74,7 @@ class Writer:
         group: Whether tasks share COMMITs.
         lazy_flush: Seconds after which what nobody waits for is written.
         retention: Seconds for which idempotency rows are kept at least.
+        flushes: Seconds that COMMITs take at least, one after the other and then from the first again: a slower disk than the one at hand. Empty: what they take.
         on_failure: Called once, in the thread, when the database cannot go on.
 
     Raises:
@@ -87,12 +89,14 @@ class Writer:
         group: bool,
         lazy_flush: float,
         retention: float,
+        flushes: Sequence[float] = (),
         on_failure: Callable[[StoreFailed], None],
     ) -> None:
         self.path = path
         self.failure: StoreFailed | None = None
         self._limit = GROUP if group else 1
         self._lazy_flush = lazy_flush
+        self._flushes = itertools.cycle(flushes or (0.0,))
         self._prunes = forced
         self._on_failure = on_failure
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -214,7 +218,11 @@ class Writer:
             self._write_each(batch, now)
         if self._prunes:
             self._tables.prune(now)
+        begin = time.monotonic()
         execute("COMMIT")
+        left = begin + next(self._flushes) - time.monotonic()
+        if left > 0:
+            time.sleep(left)
         self._pages += _PAGES_A_GROUP + _PAGES_A_TASK * len(batch)
 
     def _write_each(self, batch: list[Task], now: float) -> None:
