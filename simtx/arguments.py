@@ -58,18 +58,20 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
     return checked()(function)
 
 
-def with_fields(kind: type, *, but: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def with_fields(kind: type, *, but: str, before: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A function that shows the fields of a dataclass as arguments of its own, in its signature and its documentation; its last parameter takes them by name.
 
     Args:
         kind: The dataclass. The documentation of its fields takes the place of the line that says to see there, as in ``options: See `Scope`.``
-        but: The last field, which is none of the arguments.
+        but: The field that is none of them; the last one in the documentation.
+        before: The parameter that they come before; empty: they are the last ones.
     """
 
     def wrapped(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         *own, last = signature.parameters.values()
-        own += [
+        place = [one.name for one in own].index(before) if before else len(own)
+        own[place:place] = [
             inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
             for one in dataclasses.fields(kind)
             if one.name != but

@@ -17,6 +17,7 @@ import pytest
 import simtx
 from simtx import Backoff, BreakerPolicy, Outbox, Policies, ScenarioError, SimtxError
 from simtx.checker.protocols.scope import Scope, ScopeOptions
+from simtx.experiments.sweep.runner import Settings
 from simtx.experiments.sweep.sweep import Options
 from simtx.protocols.derived import CopyRule
 
@@ -210,8 +211,13 @@ def test_every_field_of_a_scope_is_an_argument_of_verify() -> None:
 
 
 def test_type_checkers_know_every_option_of_a_sweep() -> None:
-    given = set(inspect.signature(simtx.sweep).parameters)
-    assert set(Options.__annotations__) == given - {"scenario", "over", "strategies", "dry_run"}
+    given = inspect.signature(simtx.sweep).parameters
+    assert set(Options.__annotations__) == set(given) - {"scenario", "over", "strategies", "dry_run"}
+    settings = {field.name: field for field in dataclasses.fields(Settings)}
+    assert [name for name in given if name in settings] == ["name", *(name for name in settings if name != "name")]
+    for name, field in settings.items():
+        assert (given[name].default, Options.__annotations__[name].__forward_arg__) == (field.default, field.type), name
+        assert f"\n    {name}: " in (inspect.getdoc(simtx.sweep) or "")
 
 
 def test_a_strategy_of_the_command_line_is_checked_the_same_way() -> None:

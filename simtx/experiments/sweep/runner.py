@@ -37,7 +37,22 @@ _FLUSH: Final = 2000  # finished runs after which figures move to a file
 
 @dataclass(frozen=True)
 class Settings:
-    """Arguments of `simtx.sweep` that say how it is played, and change no figure."""
+    """Arguments of `simtx.sweep` that say how it is played, and change no figure.
+
+    Attributes:
+        executor: Who plays the runs: None: worker processes; ``loky``: worker processes that start anew, also where copies of this one can be made;
+            ``serial``: this process; the address of a Dask scheduler (``tcp://...``); any `concurrent.futures.Executor`, as ``client.get_executor()``; or
+            a function that makes one.
+        workers: Number of processes; None: one a processor.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
+        accept_stale: Take figures that were made by other code as they are, in place of playing these runs again.
+        retry_failed: Play runs again that have failed before.
+        stop_after: Equal failures of a strategy in a cell after which its other runs there are not played.
+        on_result: Called in this process with the row and outcome of each run that is played, in no particular order.
+        on_plan: Called with what there is to do, before the first run.
+        engine: As for `simtx.simulate`; the figures are the same. None: what ``SIMTX_ENGINE`` says where a run is played, else ``auto``.
+        name: Of the table of figures.
+    """
 
     executor: ExecutorLike = None
     workers: int | None = None

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, overlo
 
 import pandas as pd
 
-from simtx.arguments import SEED, STRATEGIES, checked, choice, flag, function, instance, optional, path, shows, whole
+from simtx.arguments import (
+    SEED,
+    STRATEGIES,
+    checked,
+    choice,
+    flag,
+    function,
+    instance,
+    optional,
+    path,
+    shows,
+    whole,
+    with_fields,
+)
 from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT, labelled
@@ -106,6 +119,7 @@ def sweep(
     engine=choice(None, *ENGINES),
     dry_run=flag,
 )
+@with_fields(Settings, but="name", before="dry_run")
 def sweep(
     scenario: Scenario | str,
     over: Over = None,
@@ -120,16 +134,8 @@ def sweep(
     window: Window = "duration",
     store: str | Path | None = "results",
     name: str = "",
-    executor: ExecutorLike = None,
-    workers: int | None = None,
-    progress: bool | None = None,
-    accept_stale: bool = False,
-    retry_failed: bool = False,
-    stop_after: int = 3,
-    on_result: Callable[[Row, Outcome], None] | None = None,
-    on_plan: Callable[[Plan], None] | None = None,
-    engine: Engine | None = None,
     dry_run: bool = False,
+    **options: Any,
 ) -> Sweep | Plan:
     """Simulate strategies over the values of parameters, several times each.
 
@@ -154,17 +160,7 @@ def sweep(
             long in every cell, ``transactions`` keeps their number, so that the measured time shrinks as the rate rises.
         store: The results folder. Several processes may use it at once, also on several machines. None: a temporary one.
         name: Of the table that is written to ``frames/`` in it; empty: made of the scenario and the design.
-        executor: Who plays the runs: None: worker processes; ``loky``: worker processes that start anew, also where copies of this one can be made;
-            ``serial``: this process; the address of a Dask scheduler (``tcp://...``); any `concurrent.futures.Executor`, as ``client.get_executor()``; or
-            a function that makes one.
-        workers: Number of processes; None: one a processor.
-        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
-        accept_stale: Take figures that were made by other code as they are, in place of playing these runs again.
-        retry_failed: Play runs again that have failed before.
-        stop_after: Equal failures of a strategy in a cell after which its other runs there are not played.
-        on_result: Called in this process with the row and outcome of each run that is played, in no particular order.
-        on_plan: Called with what there is to do, before the first run.
-        engine: As for `simtx.simulate`; the figures are the same. None: what ``SIMTX_ENGINE`` says where a run is played, else ``auto``.
+        options: See `Settings`.
         dry_run: Play nothing; say what there is to do.
 
     Returns:
@@ -174,24 +170,13 @@ def sweep(
         ScenarioError: An input is wrong, or the store cannot be used.
         RunFailed: The executor is broken for good.
     """
-    check_executor(executor, workers)
+    settings = Settings(name=name, **options)
+    check_executor(settings.executor, settings.workers)
     folder = Path(store) if store is not None else None
     if folder is not None:
         check_folder(folder)
     if name and (Path(name).name != name or "\\" in name or name in (".", "..") or "\0" in name or len(name) > _NAME):
         raise ScenarioError(f"{shown(name)} cannot be a part of names of files", "name")
-    settings = Settings(
-        executor=executor,
-        workers=workers,
-        progress=progress,
-        accept_stale=accept_stale,
-        retry_failed=retry_failed,
-        stop_after=_count(stop_after, "stop_after"),
-        name=name,
-        on_result=on_result,
-        on_plan=on_plan,
-        engine=engine,
-    )
     count = _count(replications, "replications")
     study, values = _study(scenario, over, strategies, parameters or {}, design, points, design_seed, seed, window)
     asked = len(values) * len(study.strategies) * count
