@@ -31,6 +31,7 @@ class Metric:
         absent: Why it may have no value.
         listed: Whether it is in a table that names no metrics.
         endless: What an infinite value means, if not that a duration is longer than the run has watched.
+        noun: What it is called in a sentence, behind an article; empty: as `words` makes it of the label.
     """
 
     name: str
@@ -42,8 +43,21 @@ class Metric:
     absent: str = "no run gave a value"
     listed: bool = True
     endless: str = ""
+    noun: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it is called in a sentence, behind an article: ``time from request to answer (99 %)``, ``number of retries``.
+
+        Of a label, what stands behind a comma goes into brackets, and what is counted becomes a number.
+        """
+        said, comma, part = (self.noun or self.label).partition(", ")
+        counted = self.unit in _COUNTED and not self.noun
+        return f"{'number of ' if counted else ''}{said}{f' ({part})' if comma else ''}"
 
 
+_COUNTED = frozenset({"per run", "per tx", "per million", "per command"})
+"""Units of what is counted, with labels in the plural."""
 _LATENCY = "Latency of a transaction"
 _RATE = "Throughput and outcomes"
 _DRIFT = "Consistency drift"
@@ -58,47 +72,144 @@ _ENDED = "none had ended when the run ended"
 
 
 def _durations(
-    name: str, label: str, ended: str, group: str, *, listed: tuple[str, ...] = ("p50", "p99")
+    name: str, label: str, noun: str, ended: str, group: str, *, listed: tuple[str, ...] = ("p50", "p99")
 ) -> tuple[Metric, ...]:
     """Quantiles of a duration, and the mean of those that ended; `listed` are those that a table shows unasked."""
     quantiles = (("p50", "median"), ("p90", "90 %"), ("p99", "99 %"))
     nothing = _NONE_COMMITTED if name.endswith("_committed") else _NOTHING
     return (
         *(
-            Metric(f"{name}_{level}_ms", f"{label}, {title}", "ms", group, absent=nothing, listed=level in listed)
+            Metric(
+                f"{name}_{level}_ms",
+                f"{label}, {title}",
+                "ms",
+                group,
+                absent=nothing,
+                listed=level in listed,
+                noun=f"{noun}, {title}",
+            )
             for level, title in quantiles
         ),
-        Metric(f"{name}_mean_ms", f"{label}, mean of {ended}", "ms", group, absent=_ENDED, listed="mean" in listed),
+        Metric(
+            f"{name}_mean_ms",
+            f"{label}, mean of {ended}",
+            "ms",
+            group,
+            absent=_ENDED,
+            listed="mean" in listed,
+            noun=f"{noun}, mean of {ended}",
+        ),
     )
 
 
 _ANSWERED = "those answered"
 _DECIDED = "those decided"
 _SETTLED = "those settled"
+_TO_ANSWER = "time from request to answer"
+_TO_OUTCOME = "time from request to final outcome"
+_OF_COMMITTED = " of committed transactions"
 
 _ALL: Final = (
-    *_durations("latency", "request to answer", _ANSWERED, _LATENCY, listed=("p50", "p90", "p99", "mean")),
-    *_durations("latency_committed", "committed: request to answer", _ANSWERED, _LATENCY),
-    *_durations("decision", "request to final outcome", _DECIDED, _LATENCY),
-    *_durations("decision_committed", "committed: request to final outcome", _DECIDED, _LATENCY),
-    *_durations("settle", "request to last effect", _SETTLED, _LATENCY),
-    Metric("unanswered_share", "not answered when the run ended", "%", _LATENCY, 100, always=False, absent=_NOTHING),
-    Metric("undecided_share", "not decided when the run ended", "%", _LATENCY, 100, always=False, absent=_NOTHING),
-    Metric("unsettled_share", "not settled when the run ended", "%", _LATENCY, 100, always=False, absent=_NOTHING),
-    Metric("watched_ms", "watched for at least", "ms", _LATENCY, absent=_NOTHING, listed=False),
+    *_durations("latency", "request to answer", _TO_ANSWER, _ANSWERED, _LATENCY, listed=("p50", "p90", "p99", "mean")),
+    *_durations(
+        "latency_committed", "committed: request to answer", f"{_TO_ANSWER}{_OF_COMMITTED}", _ANSWERED, _LATENCY
+    ),
+    *_durations("decision", "request to final outcome", _TO_OUTCOME, _DECIDED, _LATENCY),
+    *_durations(
+        "decision_committed", "committed: request to final outcome", f"{_TO_OUTCOME}{_OF_COMMITTED}", _DECIDED, _LATENCY
+    ),
+    *_durations("settle", "request to last effect", "time from request to last effect", _SETTLED, _LATENCY),
+    Metric(
+        "unanswered_share",
+        "not answered when the run ended",
+        "%",
+        _LATENCY,
+        100,
+        always=False,
+        absent=_NOTHING,
+        noun="share of transactions not answered when the run ended",
+    ),
+    Metric(
+        "undecided_share",
+        "not decided when the run ended",
+        "%",
+        _LATENCY,
+        100,
+        always=False,
+        absent=_NOTHING,
+        noun="share of transactions not decided when the run ended",
+    ),
+    Metric(
+        "unsettled_share",
+        "not settled when the run ended",
+        "%",
+        _LATENCY,
+        100,
+        always=False,
+        absent=_NOTHING,
+        noun="share of transactions not settled when the run ended",
+    ),
+    Metric(
+        "watched_ms",
+        "watched for at least",
+        "ms",
+        _LATENCY,
+        absent=_NOTHING,
+        listed=False,
+        noun="time for which every transaction was watched",
+    ),
     Metric("throughput_per_s", "throughput, all outcomes", "1/s", _RATE, absent=_NOTHING),
     Metric("goodput_per_s", "goodput, committed only", "1/s", _RATE, absent=_NOTHING),
-    Metric("committed_share", "committed", "%", _RATE, 100, absent=_NOTHING),
-    Metric("aborted_share", "aborted, nothing to undo", "%", _RATE, 100, absent=_NOTHING),
-    Metric("compensated_share", "compensated", "%", _RATE, 100, absent=_NOTHING),
-    Metric("stuck_count", "stuck, waiting for an operator", "per run", _RATE, always=False),
-    Metric("in_flight_count", "still in flight at the end", "per run", _RATE, always=False),
-    Metric("incomplete_count", "ended half done", "per run", _RATE, always=False),
-    *_durations("window", "inconsistency window", _SETTLED, _DRIFT),
+    Metric("committed_share", "committed", "%", _RATE, 100, absent=_NOTHING, noun="share of committed transactions"),
+    Metric(
+        "aborted_share",
+        "aborted, nothing to undo",
+        "%",
+        _RATE,
+        100,
+        absent=_NOTHING,
+        noun="share of aborted transactions, nothing to undo",
+    ),
+    Metric(
+        "compensated_share", "compensated", "%", _RATE, 100, absent=_NOTHING, noun="share of compensated transactions"
+    ),
+    Metric(
+        "stuck_count",
+        "stuck, waiting for an operator",
+        "per run",
+        _RATE,
+        always=False,
+        noun="number of transactions that are stuck, waiting for an operator",
+    ),
+    Metric(
+        "in_flight_count",
+        "still in flight at the end",
+        "per run",
+        _RATE,
+        always=False,
+        noun="number of transactions still in flight at the end",
+    ),
+    Metric(
+        "incomplete_count",
+        "ended half done",
+        "per run",
+        _RATE,
+        always=False,
+        noun="number of transactions that ended half done",
+    ),
+    *_durations("window", "inconsistency window", "inconsistency window", _SETTLED, _DRIFT),
     Metric("drift_net_mean", "net drift, time average", "{value}", _DRIFT, absent=_NO_SUM),
     Metric("drift_gross_mean", "gross drift, time average", "{value}", _DRIFT, absent=_NO_SUM),
     Metric("drift_peak", "net drift, peak", "{value}", _DRIFT, absent=_NO_SUM),
-    Metric("violation_time_share", "time in violation of the sum", "%", _DRIFT, 100, absent=_NO_SUM),
+    Metric(
+        "violation_time_share",
+        "time in violation of the sum",
+        "%",
+        _DRIFT,
+        100,
+        absent=_NO_SUM,
+        noun="share of time in violation of the sum",
+    ),
     Metric("fractured_reads_per_million", "fractured reads", "per million", _DRIFT, absent=_NO_READERS),
     Metric("residual_divergence", "divergence at the end", "value", _DRIFT, absent=_NO_SUM),
     Metric("duplicate_effects", "effects doubled at the end", "per run", _DRIFT),
@@ -110,10 +221,24 @@ _ALL: Final = (
     Metric("broker_messages_per_transaction", "broker messages", "per tx", _COST, absent=_NOTHING),
     Metric("forced_writes_per_transaction", "forced writes", "per tx", _COST, absent=_NOTHING),
     Metric("retries_per_transaction", "retries", "per tx", _COST, absent=_NOTHING),
-    Metric("lock_hold_seconds", "row locks held", "lock-s per run", _COST),
+    Metric("lock_hold_seconds", "row locks held", "lock-s per run", _COST, noun="time for which row locks are held"),
     Metric("lock_wait_mean_ms", "wait for row locks, mean", "ms", _COST, absent=_NOTHING),
-    Metric("in_doubt_mean_ms", "in doubt per prepared branch", "ms", _COST, always=False),
-    Metric("in_doubt_seconds", "in doubt, all branches", "s per run", _COST, always=False),
+    Metric(
+        "in_doubt_mean_ms",
+        "in doubt per prepared branch",
+        "ms",
+        _COST,
+        always=False,
+        noun="time in doubt of a prepared branch",
+    ),
+    Metric(
+        "in_doubt_seconds",
+        "in doubt, all branches",
+        "s per run",
+        _COST,
+        always=False,
+        noun="time in doubt of all branches together",
+    ),
     Metric("in_doubt_open", "branches in doubt at the end", "per run", _COST, always=False),
     Metric("locks_open", "row locks held at the end", "per run", _COST, always=False),
     Metric("unpublished_open", "messages unpublished at the end", "per run", _COST, always=False),
@@ -125,21 +250,44 @@ _ALL: Final = (
     Metric("dead_letters", "dead letters", "per run", _COST, always=False, absent=_PLAIN),
     Metric("events_dropped", "events that the broker dropped", "per run", _COST, always=False, absent=_PLAIN),
     Metric("stored_again", "repetitions that the broker took for new", "per run", _COST, always=False, absent=_PLAIN),
-    Metric("partition_lag_max", "longest lag of a partition", "events", _COST, always=False, absent=_PLAIN),
+    Metric(
+        "partition_lag_max",
+        "longest lag of a partition",
+        "events",
+        _COST,
+        always=False,
+        absent=_PLAIN,
+        noun="lag of a partition, longest",
+    ),
     Metric("provider_requests", "requests to providers", "per run", _COST, always=False),
     Metric("unknown_outcomes", "provider calls of unknown outcome", "per run", _COST, always=False),
     Metric("rate_limited", "provider calls over the limit", "per run", _COST, always=False),
     Metric("lanes_stopped", "lanes stopped by an unread version", "per run", _COST, always=False, absent=_NO_UPGRADE),
-    Metric("lanes_stopped_s", "lanes stopped, all together", "s per run", _COST, always=False, absent=_NO_UPGRADE),
+    Metric(
+        "lanes_stopped_s",
+        "lanes stopped, all together",
+        "s per run",
+        _COST,
+        always=False,
+        absent=_NO_UPGRADE,
+        noun="time for which lanes were stopped, all together",
+    ),
     Metric("messages_unread", "messages refused for their version", "per run", _COST, always=False, absent=_NO_UPGRADE),
     Metric("requests_repeated", "requests asked again", "per run", _COST, always=False),
-    Metric("request_amplification", "requests for each transaction", "count", _COST, always=False),
+    Metric(
+        "request_amplification",
+        "requests for each transaction",
+        "count",
+        _COST,
+        always=False,
+        noun="number of requests for each transaction",
+    ),
     Metric("requests_suppressed", "requests that a budget prevented", "per run", _COST, always=False),
     Metric("steps_expired", "steps refused behind a deadline", "per run", _COST, always=False),
     Metric("breaker_rejections", "calls stopped by a breaker", "per run", _COST, always=False),
     Metric("alerts", "alerts", "per run", _COST, always=False),
     Metric("faults", "faults injected", "per run", _COST, always=False),
-    Metric("backlog_peak", "most that waited at once", "count", _COST),
+    Metric("backlog_peak", "most that waited at once", "count", _COST, noun="number that waited at once, peak"),
     Metric(
         "recovery_s",
         "recovery after the worst fault",
@@ -148,6 +296,7 @@ _ALL: Final = (
         always=False,
         absent="no fault struck",
         endless="not over",
+        noun="time of recovery after the worst fault",
     ),
 )
 
@@ -215,8 +364,21 @@ def of_beside(name: str) -> Metric | None:
         match = re.fullmatch(rf"{kind}_(\w+?)_({'|'.join(known)})", name)
         if match is not None:
             label, unit, scale = known[match[2]]
-            return Metric(name, f"{match[1]}: {label}", unit, heading, scale, absent=absent)
+            noun = _noun_beside(label, unit, match[1])
+            return Metric(name, f"{match[1]}: {label}", unit, heading, scale, absent=absent, noun=noun)
     return None
+
+
+_MEANT: Final = {"from": "time ", "oldest": "age of the ", "longest": "length of the "}
+"""What a label is about that begins with such a word."""
+
+
+def _noun_beside(label: str, unit: str, owner: str) -> str:
+    """What a metric of a part of a scenario is called in a sentence, with the name of that part: ``age of stale reads, catalogue, median``."""
+    said, comma, part = label.partition(", ")
+    counted = unit in _COUNTED or unit == "count"
+    kind = "number of " if counted else "share of " if unit == "%" else _MEANT.get(said.partition(" ")[0], "")
+    return f"{kind}{said}, {owner}{comma}{part}"
 
 
 def unit(shown: Metric, scenario: Any) -> str:
@@ -225,6 +387,12 @@ def unit(shown: Metric, scenario: Any) -> str:
         return shown.unit
     sums = [one for one in scenario.invariants if one.kind == "conserved"]
     return sums[0].unit or "value" if sums else "value"
+
+
+def noted(name: str, note: str) -> str:
+    """A metric in a sentence, with a note in brackets: ``time from request to answer (99 %; lower is better)``."""
+    words = metric(name).words
+    return f"{words[:-1]}; {note})" if words.endswith(")") else f"{words} ({note})"
 
 
 def beginning(name: str) -> str:

@@ -18,11 +18,12 @@ _SENSELESS: Final = 1000  # times as large: a ratio above says no more than that
 
 def verdict(decision: Any) -> tuple[str, str]:
     """``yes``, ``open`` or ``no``, and the first line: what is known."""
-    label = catalogue.metric(decision.metric).label
+    words = catalogue.metric(decision.metric).words
+    better = catalogue.noted(decision.metric, f"{decision.better} is better")
     sure = f"{100 * decision.confidence:g} % for all statements together"
     candidates = decision.candidates
     if sits := ranks_settings(decision):
-        would = f"by {label} {decision.strategy} would be the best ({decision.better} is better)"
+        would = f"by the {better} {decision.strategy} would be the best"
         why = f"the figure of {', '.join(sits)} is a timeout of the configuration"
         return "open", f"{would}, but {why}: settings were ranked, and not speed"
     if decision.supported:
@@ -32,15 +33,15 @@ def verdict(decision: Any) -> tuple[str, str]:
         first = "is the only one" if limits and alone else "is the best one" if limits else "is the best"
         return (
             "yes",
-            f"{decision.strategy} {first}{limits}, by {label} ({decision.better} is better): the runs support it ({sure})",
+            f"{decision.strategy} {first}{limits}, by the {better}: the runs support it ({sure})",
         )
     if not candidates:
         kept = "keeps to the thresholds" if len(decision.thresholds) else "has kept what it guarantees"
         return "no", f"no strategy {kept} ({sure})"
     if decision.strategy is None:
-        return "open", f"no strategy can be named the best by {label}"
+        return "open", f"no strategy can be named the best by the {words}"
     if alike := _alike(decision):
-        return "open", f"nothing tells {alike} apart by {label}: they have the same in every run"
+        return "open", f"nothing tells {alike} apart by the {words}: they have the same in every run"
     others = decision.ranking["standing"].drop(decision.strategy)
     if len(others) and set(others) == {"not admissible"}:  # what is open are its own thresholds
         return (
@@ -49,7 +50,7 @@ def verdict(decision: Any) -> tuple[str, str]:
         )
     return (
         "open",
-        f"{decision.strategy} looks best by {label} ({decision.better} is better), but the runs do not support it ({sure})",
+        f"{decision.strategy} looks best by the {better}, but the runs do not support it ({sure})",
     )
 
 

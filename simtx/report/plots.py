@@ -251,7 +251,10 @@ def trade_off(
         for axis, values in means.items():
             canvas.logarithmic(ax, values, axis)
         if len(names) > _NAMED or any(canvas.width(one, style.size()) > 0.3 * canvas.points(ax)[0] for one in names):
-            canvas.legend(ax)
+            if (
+                ax.get_gid() != canvas.PANEL
+            ):  # else the legend of the page names them, and a second one takes the room of titles
+                canvas.legend(ax)
         elif names:
             _name_points(ax, names, means["x"], means["y"])
         ax.set_xlabel(

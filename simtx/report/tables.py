@@ -142,7 +142,7 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
     for reason, names in gaps.items():
         every = len(comparison.strategies)
         labels = list(dict.fromkeys(name.rsplit(" (", 1)[0] for name in names))
-        listed = ", ".join(labels if len(names) == every * len(labels) else names)
+        listed = "; ".join(labels if len(names) == every * len(labels) else names)
         said.append(f"–: {reason}: {listed}")
     return [*said, *comparison.provenance.lines()]
 
@@ -299,7 +299,7 @@ def _listed(run: Any) -> tuple[list[tuple[Metric, float]], list[str]]:
         if math.isnan(value):
             absent.setdefault(shown.absent, []).append(shown.label)
         found.append((shown, value))
-    return found, [f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()]
+    return found, [f"–: {reason}: {'; '.join(names)}" for reason, names in absent.items()]
 
 
 def _foot(run: Any, absent: Sequence[str]) -> list[str]:

@@ -212,7 +212,10 @@ def test_compare_stops_when_the_best_is_known_and_says_so(tmp_path: Path) -> Non
     few = ("--set", "run.transactions=60", "--set", "run.warmup=0s")
     result = run(*wish, *limit, *few, cwd=tmp_path)
     assert result.returncode == 0
-    assert "✓ 2pc is the best one that keeps to the thresholds, by request to final outcome, median" in result.stdout
+    assert (
+        "✓ 2pc is the best one that keeps to the thresholds, by the time from request to final outcome (median; lower is better)"
+        in result.stdout
+    )
     assert "--until 'best decision_p50_ms'" in result.stdout
     document = json.loads(run(*wish, *limit, "--json", "--out", "other", *few, cwd=tmp_path).stdout)
     assert document["stopping"]["guaranteed"] is True

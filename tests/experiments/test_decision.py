@@ -68,7 +68,9 @@ def test_the_best_is_named_where_the_runs_support_it() -> None:
     row = decision.ranking.loc["saga"]
     assert row.effect_low < 1.2 < row.effect_high
     assert (row.wins, row.losses) == (0, 20)
-    assert decision.text.startswith("✓ 2pc is the best, by request to final outcome, 99 %")
+    assert decision.text.startswith(
+        "✓ 2pc is the best, by the time from request to final outcome (99 %; lower is better)"
+    )
     assert "✓" in decision._repr_html_()
 
 

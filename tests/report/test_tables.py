@@ -89,7 +89,7 @@ def test_a_gap_has_a_reason(small: simtx.Scenario) -> None:
     without = replace(small, invariants=())
     text = str(simtx.compare(without, ["2pc", "saga"], replications=2, workers=1))
     assert re.search(r"gross drift, time average \[value\] +– +–", text)
-    assert "–: the scenario declares no conserved quantity: net drift, time average, gross drift" in text
+    assert "–: the scenario declares no conserved quantity: net drift, time average; gross drift" in text
 
 
 def test_one_run_has_no_interval(small: simtx.Scenario) -> None:
@@ -149,3 +149,28 @@ def test_a_real_run_says_that_killed_processes_told_nobody_of_their_locks(small:
     run.data.origin = 1.7e9  # as if it had been executed
     assert said in tables.run_text(run)
     assert said in tables.run_html(run)
+
+
+def test_every_metric_has_words_for_a_sentence() -> None:
+    """Behind an article: no comma, which would be taken for one of the sentence; nothing in the plural; and no two metrics are called the same."""
+    beside = {"derived": catalogue.OF_DERIVED, "group": catalogue._OF_GROUP, "aggregate": catalogue._OF_AGGREGATE}
+    names = [*catalogue.METRICS, *(f"{kind}_shop_{name}" for kind, known in beside.items() for name in known)]
+    words = {name: catalogue.metric(name).words for name in names}
+    assert [one for one in words.values() if ", " in one.partition(" (")[0] or one.count("(") > 1] == []
+    singular = {
+        "number",
+        "share",
+        "time",
+        "age",
+        "length",
+        "throughput",
+        "goodput",
+        "inconsistency window",
+        "net drift",
+        "gross drift",
+    }
+    singular |= {"divergence", "wait", "utilisation", "lag", "drift"}
+    assert [one for one in words.values() if not one.startswith(tuple(singular))] == []
+    assert len(set(words.values())) == len(words)
+    assert words["in_doubt_seconds"] == "time in doubt of all branches together"
+    assert words["derived_shop_stale_p99_ms"] == "age of stale reads (shop, 99 %)"

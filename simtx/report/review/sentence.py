@@ -94,7 +94,7 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
         decision: Of it, by `Comparison.best`.
         frontier: Where the winner changes, if that was looked for.
     """
-    label = catalogue.metric(decision.metric).label
+    words = catalogue.metric(decision.metric).words
     named = decision.strategy or ""
     gains, costs, looked = _told_apart(comparison, decision)
     reasons = _reasons(decision, costs, looked)
@@ -117,19 +117,19 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
     if decision.supported and not supports(decision):
         most = "lowest" if decision.better == "lower" else "highest"
         if _unended(decision):
-            text = f"Undecided: too much had not ended under {named} when the runs ended: its {label} is infinite."
+            text = f"Undecided: too much had not ended under {named} when the runs ended: its {words} is infinite."
             return Statement("open", "", text, f"the runs ended too early; {sure.split('; ')[1]}", reasons)
         text = (
-            f"Undecided: by {label} {named} would be the {most}, but the figure of {_listed(ranks_settings(decision))} is a timeout of the "
+            f"Undecided: by the {words} {named} would be the {most}, but the figure of {_listed(ranks_settings(decision))} is a timeout of the "
             "configuration and says nothing about speed."
         )
         return Statement("open", "", text, f"no speed was compared; {sure.split('; ')[1]}", reasons)
     if decision.supported:
-        sentence = f"{_named(decision, label, figures)}{_flip(decision, frontier)}"
+        sentence = f"{_named(decision, words, figures)}{_flip(decision, frontier)}"
         if not decision.guaranteed:
             sentence += "; not guaranteed, since the runs ended early"
         return Statement("yes", named, f"{sentence}.", sure, reasons, *more)
-    return Statement("open", "", f"{_undecided(comparison, decision, label)}.", sure, reasons)
+    return Statement("open", "", f"{_undecided(comparison, decision, words)}.", sure, reasons)
 
 
 def _certainty(decision: Decision) -> str:
@@ -244,19 +244,18 @@ def _alone(decision: Decision) -> bool:
     return out > 0 and out == len(decision.ranking) - 1
 
 
-def _named(decision: Decision, label: str, figures: Mapping[str, str]) -> str:
+def _named(decision: Decision, words: str, figures: Mapping[str, str]) -> str:
     """Who, and why in a few words."""
     limits = _limits(decision)
     if _alone(decision):
         return f"{decision.strategy}: the only one {_kept(limits)}"
     most = "lowest" if decision.better == "lower" else "highest"
-    what, comma, part = label.partition(", ")
     among = f", among strategies {_kept(limits)}" if limits else ""
-    return f"{decision.strategy}: the {most} {what}{f' ({part})' if comma else ''}, {figures[decision.strategy or '']}{among}"
+    return f"{decision.strategy}: the {most} {words}, {figures[decision.strategy or '']}{among}"
 
 
 def _kept(limits: Sequence[str]) -> str:
-    """To what limits somebody keeps, behind a noun: ``without effects missing at the end, with request to answer, 99 % < 200 ms``."""
+    """To what limits somebody keeps, behind a noun: ``without effects missing at the end, with time from request to answer (99 %) < 200 ms``."""
     without = [one.removeprefix("no ") for one in limits if one.startswith("no ")]
     others = [one for one in limits if not one.startswith("no ")]
     parts = [f"without {_listed(without, 'or')}"] if without else []
@@ -274,13 +273,13 @@ def _limits(decision: Decision) -> list[str]:
 
 
 def limit_text(threshold: str) -> str:
-    """A threshold as people read it: ``request to answer, 99 % < 200 ms``, ``no effects missing at the end``."""
+    """A threshold as people read it: ``time from request to answer (99 %) < 200 ms``, ``no effects missing at the end``."""
     name, sign, limit = threshold.split(" ", 2)
     shown = catalogue.metric(name)
     if sign == "==" and float(limit) == 0:
-        return f"no {shown.label}"
-    unit = "" if shown.unit in ("{value}", "per run") else f" {shown.unit}"
-    return f"{shown.label} {sign} {catalogue.number(float(limit) * shown.scale)}{unit}".rstrip()
+        return f"no {shown.words.removeprefix('number of ').removeprefix('share of ')}"
+    unit = "" if shown.unit in ("{value}", "per run", "count") else f" {shown.unit}"
+    return f"{shown.words} {sign} {catalogue.number(float(limit) * shown.scale)}{unit}".rstrip()
 
 
 def _missed(threshold: str) -> str:
@@ -302,22 +301,22 @@ def _kept_alone(decision: Decision) -> str:
     )
 
 
-def _undecided(comparison: Comparison, decision: Decision, label: str) -> str:
+def _undecided(comparison: Comparison, decision: Decision, words: str) -> str:
     """Open questions, and what would settle them."""
     named = decision.strategy
     if named is None:
-        first = decision.notes[0] if decision.notes else f"no strategy can be named the best by {label}"
+        first = decision.notes[0] if decision.notes else f"no strategy can be named the best by the {words}"
         return f"Undecided: {first}"
     if int(comparison.frame["strategy"].value_counts().max() if len(comparison.frame) else 0) < 2:
         return "Undecided: one run of each strategy decides nothing; make ten or more"
     rivals = [name for name in decision.candidates if name != named]
     if rivals:
-        first = f"Undecided between {_listed([named, *rivals])}, by {label}"
+        first = f"Undecided between {_listed([named, *rivals])}, by the {words}"
     elif len(decision.doubted):
         limits = _listed(list(dict.fromkeys(limit_text(str(one)) for one in decision.doubted["threshold"])))
         first = f"Undecided: whether {named} keeps to {limits} is open"
     else:
-        first = f"Undecided: {named} looks best by {label}, and runs of others failed or have no value"
+        first = f"Undecided: {named} looks best by the {words}, and runs of others failed or have no value"
     return "; ".join([first, *decision.advice[:1]])
 
 
@@ -359,11 +358,11 @@ def _reasons(decision: Decision, costs: Sequence[str], looked: int) -> tuple[str
 
 def _figures(decision: Decision) -> str:
     """The metric of the best one beside the next one."""
-    label = catalogue.metric(decision.metric).label
+    by = catalogue.noted(decision.metric, f"{decision.better} is better; comparisons hold together")
     every = rows(decision)
     table = [row for row in every if row[1] != "not admissible"] or every
     first = table[0]
-    text = f"By {label} ({decision.better} is better; comparisons hold together) {first[0]} has {first[2]}"
+    text = f"By the {by} {first[0]} has {first[2]}"
     if len(table) > 1:
         others = [f"{row[0]} {row[2]}{f' ({row[3]})' if row[3] else ''}" for row in table[1:]]
         text += f"; {'; '.join(others)}"
@@ -427,9 +426,9 @@ def _side(comparison: Comparison, named: str, rival: str, metric: str, level: fl
     near, far = sorted((abs(low), abs(high)))
     size, ends = catalogue.estimate(Interval(abs(mean), near, far, int(n)), shown.scale)
     unit = catalogue.unit(shown, comparison.scenario)
-    unit = f" {'points' if unit == '%' else unit}" if unit else ""
+    unit = f" {'points' if unit == '%' else unit}" if unit not in ("", "count") else ""
     more = mean > 0
-    words = f"{shown.label} is {size} {ends}{unit} {'higher' if more else 'lower'} than that of {rival} (paired, {100 * level:.4g} %)"
+    words = f"the {shown.words} is {size} {ends}{unit} {'higher' if more else 'lower'} than that of {rival} (paired, {100 * level:.4g} %)"
     return words, more != (metric in HIGHER_IS_BETTER)
 
 
@@ -454,7 +453,7 @@ def of_sweep(
         frontier: Where the winner changes, if that was looked for.
         scenarios: Of all cells, as far as they are known: without a fault in any of them the statement says that none was played.
     """
-    label = catalogue.metric(metric).label
+    words = catalogue.metric(metric).words
     each = list(decisions.values())
     winners = [str(one.strategy) if supports(one) else "" for one in each]
     counts = Counter(winner for winner in winners if winner)
@@ -508,7 +507,7 @@ def of_sweep(
             if frontier.metric == metric and not _unlike(sweep, frontier)
             else "The frontier compares answers that promise different things: the cells decide."
             if frontier.metric == metric
-            else f"The frontier is of another metric, {catalogue.metric(frontier.metric).label}: the cells decide."
+            else f"The frontier is of another metric, the {catalogue.metric(frontier.metric).words}: the cells decide."
         )
     if usable and frontier is not None:
         where = (
@@ -518,7 +517,7 @@ def of_sweep(
         )
         decided = any(share > 0 for share in frontier.areas.values())
         lead = frontier.caption[0].upper() + frontier.caption[1:] if not decided else frontier.caption
-        flipped = f"{lead}, by {label}{where}."
+        flipped = f"{lead}, by the {words}{where}."
         sure = (
             f"{100 * frontier.confidence:g} % at each point; {frontier.support}; undecided {_share(frontier.undecided)}"
         )
@@ -528,14 +527,14 @@ def of_sweep(
         return Statement(
             "open",
             "",
-            f"Undecided in all {cells} cells, by {label}.",
+            f"Undecided in all {cells} cells, by the {words}.",
             f"not supported by the runs; {sure}",
             tuple(reasons),
         )
     line = _along(sweep, list(decisions), winners)
     if len(counts) == 1 and not open_cells:
         name = next(iter(counts))
-        text = f"{name}, in all {cells} cells: the {catalogue.best(metric)} {label}{kept}."
+        text = f"{name}, in all {cells} cells: the {catalogue.best(metric)} {words}{kept}."
         return Statement("yes", name, text, f"supported by the runs; {sure}", tuple(reasons))
     text = line or _listed([f"{name} in {count} of {cells} cells" for name, count in counts.most_common()])
     rest = f"; {open_cells} of {cells} cells are undecided" if open_cells and not line else ""
@@ -544,7 +543,7 @@ def of_sweep(
     return Statement(
         "open" if 2 * open_cells > cells else "yes",
         next(iter(counts)) if len(counts) == 1 and 2 * open_cells <= cells else "",
-        f"{text}{rest}: the {catalogue.best(metric)} {label}{kept}.",
+        f"{text}{rest}: the {catalogue.best(metric)} {words}{kept}.",
         f"supported by the runs where a strategy is named; {sure}",
         tuple(reasons),
     )

@@ -174,7 +174,7 @@ def _figures(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             shown = catalogue.metric(metric)
             unit = "" if shown.unit == "{value}" else f" {shown.unit}"
             before, now = (catalogue.number(value * shown.scale) for value in (mean_was, mean))
-            found.append(f"{strategy}, {shown.label}: {before} → {now}{unit}")
+            found.append(f"{strategy}, {shown.words}: {before} → {now}{unit}")
     return found
 
 

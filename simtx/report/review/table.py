@@ -161,8 +161,8 @@ def measures(comparison: Comparison, decision: Decision, confidence: float = 0.9
     said = tables.notes(comparison, kept, confidence)[: -len(comparison.provenance.lines())]
     absent = [row.metric.label for row in rows if row not in shown]
     zero = [row.metric.label for row in shown if row not in kept]
-    said += [f"not measured in any run: {', '.join(absent)}"] if absent else []
-    said += [f"zero in every run: {', '.join(zero)}"] if zero else []
+    said += [f"not measured in any run: {'; '.join(absent)}"] if absent else []
+    said += [f"zero in every run: {'; '.join(zero)}"] if zero else []
     limits = _limits(decision, strategies)
     return Measures(baseline, tuple(panels), limits, tuple(strategies), tuple(said), f"{100 * confidence:g} %")
 
@@ -184,7 +184,7 @@ def _cell(row: tables.Row, place: int, unit: str, finished: int, difference: _Di
     mean, ends, one = row.cells[place]
     n = f"n = {one.n}" if one.n not in (finished, 0) else ""
     figure = _figure(mean, "" if one.infinite else unit, ends) if one.n else "not known"
-    sentence = f"{row.metric.label} is {figure}{difference.clause}"
+    sentence = f"the {row.metric.words} is {figure}{difference.clause}"
     return Cell(mean, ends, row.marks[place], n, difference.text, difference.told, difference.side, sentence)
 
 

@@ -29,7 +29,7 @@ def test_a_supported_strategy_is_named_with_its_figure(made: Made, draw: Draw) -
     found = said(made({"saga": {"decision_p99_ms": draw(120)}, "2pc": {"decision_p99_ms": draw(100)}}))
     assert (found.kind, found.strategy) == ("yes", "2pc")
     assert re.fullmatch(
-        r"2pc: the lowest request to final outcome \(99 %\), [\d.]+ ms \[[\d.]+, [\d.]+\], among strategies without effects missing at the end or effects "
+        r"2pc: the lowest time from request to final outcome \(99 %\), [\d.]+ ms \[[\d.]+, [\d.]+\], among strategies without effects missing at the end or effects "
         r"doubled at the end\.",
         found.sentence,
     )
@@ -91,7 +91,8 @@ def test_a_threshold_that_nobody_keeps_to_leaves_nobody(made: Made, draw: Draw) 
     found = said(comparison, where=["decision_p99_ms < 10"])
     assert (found.kind, found.strategy) == ("no", "")
     assert (
-        found.sentence == "None of them: no strategy keeps to all thresholds (request to final outcome, 99 % < 10 ms)."
+        found.sentence
+        == "None of them: no strategy keeps to all thresholds (time from request to final outcome (99 %) < 10 ms)."
     )
     assert "2pc misses" in found.reasons[1]
 
@@ -101,7 +102,7 @@ def test_a_threshold_that_is_open_is_said_to_be(made: Made, draw: Draw) -> None:
     limit = float(np.mean(comparison.frame.query("strategy == '2pc'")["decision_p99_ms"]))
     found = said(comparison, where=[f"decision_p99_ms < {limit:.2f}"])
     assert found.kind == "open"
-    assert "whether 2pc keeps to request to final outcome" in found.sentence
+    assert "whether 2pc keeps to time from request to final outcome (99 %) <" in found.sentence
 
 
 def test_one_strategy_is_no_choice(made: Made, draw: Draw) -> None:
@@ -142,7 +143,9 @@ def test_a_timeout_of_another_one_ranks_settings_as_well(made: Made, draw: Draw)
     decision = comparison.best("decision_p99_ms")
     assert decision.supported  # by the runs; but settings are what they rank
     first = decision.text.splitlines()[0]
-    assert first.startswith("? by request to final outcome, 99 % saga would be the best (lower is better), but the")
+    assert first.startswith(
+        "? by the time from request to final outcome (99 %; lower is better) saga would be the best, but the"
+    )
     assert "the figure of 2pc (vote_timeout) is a timeout of the configuration" in first
 
 
@@ -231,7 +234,7 @@ def test_what_a_choice_is_paid_with_is_told_apart_or_not_said(made: Made, draw: 
         }
     )
     found = said(comparison)
-    assert "gross drift" in found.reasons[2]
+    assert found.reasons[2].startswith("It is paid for: the gross drift (time average) is 40")
     assert "higher than that of saga" in found.reasons[2]
     assert any("goodput" in one for one in found.gains)
 
@@ -283,8 +286,8 @@ def test_a_frontier_of_another_question_is_left_out(made: Made, draw: Draw, othe
     ("threshold", "text"),
     [
         ("missing_effects == 0", "no effects missing at the end"),
-        ("latency_p99_ms < 200", "request to answer, 99 % < 200 ms"),
-        ("aborted_share <= 0.02", "aborted, nothing to undo <= 2 %"),
+        ("latency_p99_ms < 200", "time from request to answer (99 %) < 200 ms"),
+        ("aborted_share <= 0.02", "share of aborted transactions (nothing to undo) <= 2 %"),
     ],
 )
 def test_thresholds_in_words(threshold: str, text: str) -> None:
@@ -318,7 +321,7 @@ def test_over_one_parameter_the_cells_say_between_which_values_it_changes(made: 
     assert found.reasons[0] == "Of 4 cells: 2pc is supported in 2; saga is supported in 1; 1 is undecided."
     same = of_sweep(*_sweep([20.0, 40.0], [cell(300), cell(200)]), "decision_p99_ms", 0.95)
     assert (same.kind, same.strategy) == ("yes", "2pc")
-    assert same.sentence.startswith("2pc, in all 2 cells: the lowest request to final outcome, 99 %")
+    assert same.sentence.startswith("2pc, in all 2 cells: the lowest time from request to final outcome (99 %)")
 
 
 def test_a_sweep_in_which_nothing_is_told_apart_names_nobody(made: Made) -> None:
@@ -326,7 +329,7 @@ def test_a_sweep_in_which_nothing_is_told_apart_names_nobody(made: Made) -> None
     one = made({"2pc": {"decision_p99_ms": values}, "saga": {"decision_p99_ms": values}})
     found = of_sweep(*_sweep([20.0, 40.0], [one, one]), "decision_p99_ms", 0.95)
     assert (found.kind, found.strategy) == ("open", "")
-    assert found.sentence == "Undecided in all 2 cells, by request to final outcome, 99 %."
+    assert found.sentence == "Undecided in all 2 cells, by the time from request to final outcome (99 %)."
 
 
 def test_a_sweep_says_what_its_statement_rests_on(made: Made, draw: Draw) -> None:

@@ -194,7 +194,14 @@ class LocalTransactions:
 
     def execute(self, tx: int, effect: Execute, work: float) -> Result:
         """As `Store.execute`."""
-        return self._joined(tx, lambda branch: self._extend(branch, effect, work))
+
+        def extend(branch: _Branch) -> Result:
+            result = self._extend(branch, effect, work)
+            if result.status == "done":
+                self._open[tx] = branch
+            return result
+
+        return self._joined(tx, extend)
 
     def prepare(self, tx: int, effect: Prepare, work: float) -> Result:
         """As `Store.prepare`; a transaction that has a prepared branch cannot have a second one: ``failed``."""
@@ -240,7 +247,7 @@ class LocalTransactions:
         return Result("done", forced=True, reads=dict(branch.reads), steps=branch.steps)
 
     def _extend(self, branch: _Branch, effect: Execute | Prepare, work: float) -> Result:
-        """Play further operations of a branch, which is open then."""
+        """Play further operations of a branch."""
         # A copy, since a refusal in the middle must not leave half of the operations.
         changes = dict(branch.changes)
         reads: dict[str, float] = {}
@@ -249,7 +256,6 @@ class LocalTransactions:
             branch.changes = changes
             branch.reads.update(reads)
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
-            self._open[branch.tx] = branch
         return Result(status, reads=reads)
 
     def _forsake(self, branch: _Branch) -> None:
