@@ -149,7 +149,9 @@ def _run(arguments: list[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(text)
             return 2
-        return _fail(" ".join(text.split()), 2)
+        context = getattr(error, "ctx", None)  # of the command, which knows what it takes
+        more = f"; {context.command_path} --help says what there is" if context is not None else ""
+        return _fail(f"{' '.join(text.split()).removesuffix('.')}{more}", 2)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
     except ScenarioError as error:

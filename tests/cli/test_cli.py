@@ -266,7 +266,7 @@ def test_saturation_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
         ),
         (("sensitivity", "transfer", "2pc", "--metric", "transactions"), "'transactions' says how many"),
         (("compare", "transfer", "--workers", "many"), "--workers"),
-        (("simulate", "transfer"), "Missing argument"),
+        (("simulate", "transfer"), "Missing argument 'strategy'; simtx simulate --help says what there is"),
         (("simulate", "transfer", "2pc", "--bogus"), "No such option: --bogus"),
         (("simulate", "transfer", "2pc", "--seed", "-1"), "--seed"),
         (("simulate", "transfer", "2pc:colour=red"), "has no option 'colour'"),
