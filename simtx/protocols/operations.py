@@ -68,14 +68,19 @@ def writes(operations: Iterable[Operation]) -> bool:
     return False
 
 
+def locking(serializable: bool) -> tuple[str, ...]:
+    """Kinds of operations that take a row lock: what changes a row does, and what reads it if the store is serializable."""
+    return ("add", "set", "read") if serializable else ("add", "set")
+
+
 def locks(operation: Operation, serializable: bool) -> bool:
-    """Whether an operation takes a row lock: what changes a row does, and what reads it if the store is serializable."""
-    return operation.kind in ("add", "set") or (serializable and operation.kind == "read")
+    """Whether an operation takes a row lock."""
+    return operation.kind in locking(serializable)
 
 
 def locked(operations: Iterable[Operation], serializable: bool) -> set[str]:
     """Keys whose rows these operations lock."""
-    kinds = ("add", "set", "read") if serializable else ("add", "set")
+    kinds = locking(serializable)
     return {operation.key for operation in operations if operation.kind in kinds}
 
 

@@ -333,12 +333,12 @@ class Relay(Machine):
         courier = self.couriers[tx][0]
         told = over = False
         for effect in courier.handle(event):
-            if isinstance(effect, Publish):
+            if type(effect) is Publish:
                 effects.append(Publish(f"{effect.tag}:{tx}", effect.message))
             elif isinstance(effect, Tell):
                 told = True
                 self._to_poller(_HEARD.get(effect.kind) or Timer(effect.kind), effects)
-            elif isinstance(effect, Forget):
+            elif type(effect) is Forget:
                 over = True
             else:
                 effects.append(effect)

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION, Number
 from simtx.event_log.journal import of_message
 from simtx.protocols import Done, Message, Publish
 from simtx.protocols.names import BROKER
+from simtx.scenario.distributions import Constant
 from simtx.scenario.infrastructure import AT_ONCE
 from simtx.scenario.versions import CURRENT, Unread
+from simtx.simulator.network import Link
 from simtx.simulator.partitioned_log import Parcel, PartitionedLog
 from simtx.simulator.timers import Token
 from simtx.workload.by_transaction import Draw
@@ -27,6 +30,7 @@ from simtx.workload.poison import poisonous
 
 if TYPE_CHECKING:
     from simtx.scenario import BrokerSpec
+    from simtx.simulator.host import Process
     from simtx.simulator.node import Node
     from simtx.simulator.running_machine import RunningMachine
     from simtx.simulator.surroundings import Surroundings
@@ -45,6 +49,17 @@ class _Publication:
         self.open = True
         self.version = CURRENT
         self.timeout: Token | None = None
+
+
+class _Links(dict[str, Link]):
+    """Links by the node at their other end, made when they are first needed."""
+
+    def __init__(self, link: Callable[[str], Link]) -> None:
+        self._link = link
+
+    def __missing__(self, node: str) -> Link:
+        link = self[node] = self._link(node)
+        return link
 
 
 class Broker:
@@ -71,7 +86,10 @@ class Broker:
         self.world = world
         self.spec = spec
         self._env = world.env
+        self._links_in = _Links(lambda node: world.link(node, BROKER))
+        self._links_out = _Links(lambda node: world.link(BROKER, node))
         self._linger = linger
+        self._lingers = spec.linger != Constant(0.0)
         self._acknowledgement = acknowledgement
         self._parcels: dict[int, Parcel] = {}
         self._lanes: dict[tuple[str, int], deque[Parcel]] = {}
@@ -83,7 +101,8 @@ class Broker:
         self._poisonous = poisonous(spec.poison, world.streams, spec.poison_transactions)
         self._cured = math.inf if spec.poison_until is None else spec.poison_until
         self._next = 0
-        self._process = world.processes.get(BROKER)
+        self._process = process = world.processes.get(BROKER)
+        self._received = self._taken if process is None else partial(self._received_by_process, process)
         self.up = True
         self.published = 0
         self.redelivered = 0
@@ -107,7 +126,7 @@ class Broker:
             publication.version = self.world.versions.of(node.name)
         publication.timeout = Token(publication, "publish", self._time_out)
         self.world.timers.start(publication.timeout, self.world.policies.publish_timeout)
-        linger = self._linger(effect.message.tx)
+        linger = self._linger(effect.message.tx) if self._lingers else 0.0
         if linger > 0:
             self._env.call_in(linger, self._leave, publication)
         else:
@@ -121,7 +140,7 @@ class Broker:
                 node.backlog.append((self._leave, publication))
                 return
             message = publication.effect.message
-            self.world.link(node.name, BROKER).transmit(self._receive, publication, message.tx, message)
+            self._links_in[node.name].transmit(self._received, publication, message.tx, message)
 
     def _time_out(self, token: Token) -> None:
         publication, token.owner = token.owner, None
@@ -129,9 +148,10 @@ class Broker:
             publication.open = False
             publication.node.confirm((publication.actor, Done(publication.effect.tag, "failed")))
 
-    def _receive(self, publication: _Publication) -> None:
-        if self.up and self._process is not None:
-            self._process.run(self._process.spec.event, self._taken, publication)
+    def _received_by_process(self, process: Process, publication: _Publication) -> None:
+        """On a host, it takes the time of the broker's process first."""
+        if self.up:
+            process.run(process.spec.event, self._taken, publication)
         else:
             self._taken(publication)
 
@@ -142,9 +162,7 @@ class Broker:
             self._turn_away(publication)
 
     def _turn_away(self, publication: _Publication) -> None:
-        self.world.link(BROKER, publication.node.name).transmit(
-            self._turned_away, publication, publication.effect.message.tx
-        )
+        self._links_out[publication.node.name].transmit(self._turned_away, publication, publication.effect.message.tx)
 
     def _turned_away(self, publication: _Publication) -> None:
         if publication.open:
@@ -184,7 +202,7 @@ class Broker:
             else:
                 queue.append(parcel)
         # A duplicate is acknowledged as well: its producer repeats because it has no ack of the first.
-        self.world.link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
+        self._links_out[publication.node.name].transmit(self._confirm, publication, message.tx)
 
     def _again_stored(self, message: Message) -> None:
         """A repetition was taken for new: it is counted and written down."""
@@ -238,9 +256,9 @@ class Broker:
     def _pass_on(self, parcel: Parcel) -> None:
         message, consumer = parcel.message, self.world.nodes[parcel.message.to]
         if self._fallible:
-            self.world.link(BROKER, consumer.name).transmit(self._attempt, parcel, message.tx, message)
+            self._links_out[consumer.name].transmit(self._attempt, parcel, message.tx, message)
         else:
-            self.world.link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
+            self._links_out[consumer.name].transmit(consumer.deliver, parcel.delivery, message.tx, message)
 
     def _attempt(self, parcel: Parcel) -> None:
         """A consumer takes a delivery, and its machine sees it unless that fails before."""
@@ -254,7 +272,7 @@ class Broker:
         elif not consumer.up or not self.fails(parcel):
             consumer.deliver(parcel.delivery)
         elif self.spec.nack:
-            self.world.link(consumer.name, BROKER).transmit(self._refused, parcel, parcel.message.tx)
+            self._links_in[consumer.name].transmit(self._refused, parcel, parcel.message.tx)
 
     def unread(self, parcel: Parcel, lane: int) -> Unread | None:
         """What a consumer does with an event that it cannot read; None: it can."""
@@ -344,7 +362,7 @@ class Broker:
         if self.log is not None:
             self.log.acknowledge(node, tx, number)
         else:
-            self.world.link(node.name, BROKER).transmit(self._acknowledged, number, tx)
+            self._links_in[node.name].transmit(self._acknowledged, number, tx)
 
     def _acknowledged(self, number: int) -> None:
         parcel = self._parcels.get(number)

@@ -46,6 +46,7 @@ class HostedNode(Node):
 
     def __init__(self, world: Surroundings, name: str, disk: Disk, jitter: Draw, lazy_flush: float) -> None:
         super().__init__(world, name, disk, jitter, lazy_flush)
+        self.force = self._force
         self._start: Start | None = None  # of a node that was down, and will be back
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ class HostedNode(Node):
         self.process.run(self.process.spec.forced_write, self._write, (callback, argument, tx))
 
     def _write(self, write: tuple[Callable[[Any], object], Any, int]) -> None:
-        super()._force(*write)
+        self.disk.force(*write)
 
     # --- crash, restart, pause -----------------------------------------------------------------------------------------------------------
 

@@ -163,6 +163,7 @@ class Node:
     Attributes:
         hosted: Whether its process shares a host, so that what machines ask for is not played as it is.
         plain: Whether machines are given events directly: nothing is written down, and nothing shared. The call in between costs 3 % of a run.
+        force: Forces what was written, and calls back when it is durable: that of the disk, but on a host.
     """
 
     hosted: ClassVar[bool] = False
@@ -177,6 +178,7 @@ class Node:
         "durable",
         "env",
         "expired",
+        "force",
         "forgotten",
         "jitter",
         "journal",
@@ -214,6 +216,7 @@ class Node:
         self.journal = Journal(world.trace, name) if world.trace is not None else None
         self.name = name
         self.disk = disk
+        self.force: Callable[[Callable[[Any], object], Any, int], None] = disk.force
         self.jitter = jitter
         self.pool: Workers | None = None
         self.provider: Provider | None = None
@@ -394,11 +397,11 @@ class Node:
                     if not effect.forced:  # type: ignore[union-attr]
                         self._append_lazily(actor, effect)  # type: ignore[arg-type]
                     # No time passes, so nothing can come in between: the program goes on without a detour through the heap.
-                    elif self._at_once():
+                    elif self.disk.instant and self._at_once():
                         self._hardened(actor, effect)  # type: ignore[arg-type]
                     else:
                         actor.effects, actor.rest = effects, rest
-                        self._force(self._hardened_later, (actor, effect), actor.tx)
+                        self.force(self._hardened_later, (actor, effect), actor.tx)
                         return
                 elif kind is SetTimer:
                     self._set_timer(actor, effect)  # type: ignore[arg-type]
@@ -468,9 +471,9 @@ class Node:
             self.journal.effect(actor, effect)
         # The most frequent ones first.
         if isinstance(effect, Acknowledge):
-            self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
+            (self.world.broker or self.world.broker_or_refuse()).acknowledge(self, actor.tx, effect.id)
         elif isinstance(effect, Publish):
-            self.world.broker_or_refuse().publish(self, actor, effect)
+            (self.world.broker or self.world.broker_or_refuse()).publish(self, actor, effect)
         elif isinstance(effect, MarkOutbox):
             self._own_store().outbox.mark(effect.ids, now)
         elif isinstance(effect, Answer):
@@ -519,7 +522,8 @@ class Node:
         if self.journal is not None:
             self.journal.effect(actor, _FORGET)
         self._free(actor)
-        self.log.forget(actor.tx)
+        if actor.tx in self.durable:
+            self.log.forget(actor.tx)
         if actor.mail:
             # What came before the machine was forgotten goes to a blank one, as it would have done a moment later. Timers are gone with their machine.
             mail, actor.mail = actor.mail, None
@@ -602,16 +606,11 @@ class Node:
     # --- its own disk and its own store ---------------------------------------------------------------------------------------------
 
     def _at_once(self) -> bool:
-        """Whether a forced write takes no time right now; it is counted then."""
-        disk = self.disk
-        if disk.instant and not disk.stalled:
-            disk.note_instant()
-            return True
-        return False
-
-    def _force(self, callback: Callable[[Any], object], argument: Any, tx: int) -> None:
-        """Force what was written, and call back when it is durable."""
-        self.disk.force(callback, argument, tx)
+        """Whether a forced write to an instant disk takes no time right now; it is counted then."""
+        if self.disk.stalled:
+            return False
+        self.disk.note_instant()
+        return True
 
     def _append_lazily(self, actor: RunningMachine, effect: Append) -> None:
         if actor.record is not None:
@@ -774,10 +773,10 @@ class Node:
                 self.journal.second_phase(actor, "rollback", in_doubt, forced=False)
             store.roll_back(branch, lazy=True)
             return True
-        if self._at_once():
+        if self.disk.instant and self._at_once():
             self._finalise(actor, branch, effect, in_doubt)
             return True
-        self._force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
+        self.force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
         return False
 
     def _finalise(self, actor: RunningMachine, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:

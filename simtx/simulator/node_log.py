@@ -51,10 +51,11 @@ class NodeLog:
 
     def force(self, tx: int, record: Record, *, after_lazy: bool) -> None:
         """Append a record that is durable now; `after_lazy`: the transaction has written lazily before."""
-        try:
-            self.durable[tx].append(record)
-        except KeyError:
+        records = self.durable.get(tx)
+        if records is None:
             self.durable[tx] = [record]
+        else:
+            records.append(record)
         if after_lazy and self._lazy:  # it takes the earlier records of its transaction along
             self._lazy = deque(entry for entry in self._lazy if entry[1] != tx)
 

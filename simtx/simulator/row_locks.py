@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from simtx.metrics.stations import Station
 from simtx.protocols import Status
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from simtx.event_log.journal import Journal
     from simtx.simulator.deadlocks import Deadlocks
     from simtx.simulator.environment import Environment
+
+_NONE: Final[list[str]] = []
 
 
 class Owner(Protocol):
@@ -104,7 +106,11 @@ class RowLocks:
             return
         owners = self.owners
         # Some may never have been noted, see `acquire`.
-        freed = [key for key in work.keys if owners.get(key) is work]
+        keys = work.keys
+        if len(keys) == 1:  # most have one
+            freed = keys if owners.get(keys[0]) is work else _NONE
+        else:
+            freed = [key for key in keys if owners.get(key) is work]
         if not freed:
             return
         self._count(work, freed)

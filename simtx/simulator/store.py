@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.operations import FirstValues, allows, locked, locks, writes
+from simtx.protocols.operations import FirstValues, allows, locked, locking, writes
 from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Follower, Replica
 from simtx.simulator.row_locks import RowLocks
@@ -74,6 +74,7 @@ class Store:
 
     __slots__ = (
         "_lazy_rollbacks",
+        "_locking",
         "_node",
         "_older_rows",
         "_retention",
@@ -112,6 +113,7 @@ class Store:
         self._node = node
         self.first = FirstValues(initial, 0)
         self._serializable = serializable
+        self._locking = locking(serializable)
         self._weights = tuple(weights)
         self._retention = retention
         self.replica = replica
@@ -596,7 +598,7 @@ class Store:
     def _lockable(self, work: Work, *, outbox: bool = True) -> list[str]:
         operations, effect = work.operations, work.effect
         if len(operations) == 1 and not self.open and not (type(effect) is Transact and effect.serial_outbox):
-            return [operations[0].key] if locks(operations[0], self._serializable) else []
+            return [operations[0].key] if operations[0].kind in self._locking else []
         keys = locked(operations, self._serializable)
         if outbox and _has_outbox(effect):
             keys.add(OUTBOX_LOCK)

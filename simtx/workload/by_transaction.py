@@ -19,7 +19,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ Draw = Callable[[int], float]
 """Gives the next number of a stream for a transaction."""
 
 Numbers = NDArray[np.float64]
+K = TypeVar("K")
+V = TypeVar("V")
 
 Fill = Callable[[int, int, Numbers, int], None]
 """Writes blocks of a stream's numbers into an array: so many, one behind the other, from a place on."""
@@ -40,7 +42,8 @@ Fill = Callable[[int, int, Numbers, int], None]
 _FRONT: Final = 3  # bits of k for which a block holds neighbouring transactions
 _NEIGHBOURS: Final = 8  # bits of the transaction's number within such a block
 _SUCCESSIVE: Final = 5  # bits of k within a block of one transaction
-_KEPT: Final = 128  # blocks of a stream, at most 2 kB each
+_KEPT: Final = 128  # blocks of single transactions of a stream, 256 bytes each
+_NEIGHBOURHOODS: Final = 64  # kept of a stream, with one to eight blocks of 2 kB each
 _WORD: Final = (1 << 64) - 1
 _SWEEP: Final = 1024  # transactions between two looks for those that are over
 _LATE: Final = 1 << 32  # where a transaction goes on that draws again after it was over and forgotten
@@ -95,9 +98,19 @@ class TransactionStreams:
         index, self._number = self._number, self._number + 1
         block = _blocks(lambda: _fills(distribution, self.key(component, purpose)))
         taken, begin = self._taken, self._begin
-        front: dict[int, array[float]] = {}
+        front: dict[int, list[array[float]]] = {}  # by neighbourhood: the first numbers, the second ones, and so on
         rest: dict[tuple[int, int], array[float]] = {}
-        few, last = 1 << _FRONT, (1 << _NEIGHBOURS) - 1
+        few = 1 << _FRONT
+
+        def missing(tx: int, k: int) -> float:
+            neighbourhood = tx >> _NEIGHBOURS
+            made = front.get(neighbourhood)
+            if made is None:
+                made = []
+                _keep(front, neighbourhood, made, _NEIGHBOURHOODS)
+            while len(made) <= k:
+                made.append(block(neighbourhood, len(made), 1 << _NEIGHBOURS))
+            return made[k][tx & (1 << _NEIGHBOURS) - 1]
 
         def draw(tx: int) -> float:
             # Exceptions for what is rare: this runs several times for each message, and a look-up that fails costs nothing as long as it does not.
@@ -112,18 +125,15 @@ class TransactionStreams:
                 counts.extend([k] * (index + 1 - len(counts)))
             counts[index] = k + 1
             if k < few:
-                key = tx >> 8 << 3 | k  # `_NEIGHBOURS`, `_FRONT`: literals are folded
                 try:
-                    return front[key][tx & last]
-                except KeyError:
-                    made = block(tx >> _NEIGHBOURS, k, 1 << _NEIGHBOURS)
-                    _keep(front, key, made)
-                    return made[tx & last]
+                    return front[tx >> 8][k][tx & 255]  # `_NEIGHBOURS`: literals are folded
+                except (KeyError, IndexError):
+                    return missing(tx, k)
             place = tx, k >> _SUCCESSIVE
             numbers = rest.get(place)
             if numbers is None:
                 numbers = block(tx, few + place[1], 1 << _SUCCESSIVE)
-                _keep(rest, place, numbers)
+                _keep(rest, place, numbers, _KEPT)
             return numbers[k & (1 << _SUCCESSIVE) - 1]
 
         return draw
@@ -144,11 +154,11 @@ def uniform_numbers() -> Sampled:
     return _Uniform()
 
 
-def _keep(blocks: dict[Any, array[float]], key: object, numbers: array[float]) -> None:
-    """Keep a block, and drop the oldest of too many."""
-    if len(blocks) >= _KEPT:
+def _keep(blocks: dict[K, V], key: K, made: V, most: int) -> None:
+    """Keep what was made, and drop the oldest of too many."""
+    if len(blocks) >= most:
         del blocks[next(iter(blocks))]
-    blocks[key] = numbers
+    blocks[key] = made
 
 
 def _blocks(made: Callable[[], Fill]) -> Callable[[int, int, int], array[float]]:
