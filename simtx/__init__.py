@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     Trace, TraceEvent = EventLog, LogEntry
 
+# The same names as above and in `__all__`: type checkers read those two as they stand, and a program that looked them up there would import everything.
 _NAMES: Final = {
     "simtx.alerts": "Alerts watch",
     "simtx.checker.derived.verify": "verify_derived",

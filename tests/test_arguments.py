@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import importlib
@@ -240,6 +241,14 @@ def test_what_simtx_offers_is_what_completion_shows() -> None:
     assert dir(simtx) == sorted(simtx.__all__)
     for name in dir(simtx):
         assert getattr(simtx, name) is not None
+
+
+def test_a_name_comes_from_where_type_checkers_take_it() -> None:
+    (block,) = [node for node in ast.parse(inspect.getsource(simtx)).body if isinstance(node, ast.If)]
+    imported = [
+        (one.name, node.module) for node in block.body if isinstance(node, ast.ImportFrom) for one in node.names
+    ]
+    assert dict(imported) == simtx._HOMES
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in public() if inspect.isfunction(getattr(simtx, name))}))

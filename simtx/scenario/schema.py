@@ -1,7 +1,8 @@
 """Schema of a scenario file: keys, types and defaults. Everything that spans more than one entry is in `checks`.
 
 A table is no spec. It knows which of its keys a file states (`model_fields_set`), and a key that is not stated may depend on others; a spec is plain data, in
-which everything is decided. What a key means is said once (`meaning`): by the docstring of the spec, or here, where it is about files.
+which everything is decided. What a key means is said once (`meaning`): by the docstring of the spec, or here, where it is about files. The fields are written out,
+and not made of those of the spec, so that type checkers know them; a test compares the defaults that both state.
 """
 
 from __future__ import annotations
