@@ -67,7 +67,8 @@ BLOCKS: Final[Mapping[str, str]] = {
     "publish": "an event, from the outbox or the service until its consumer works on it",
     "restart": "a process that was killed, from the end of its downtime until the others reach it again: the hub's, or that of any node",
     "restart.service": "likewise, of a service, which opens its database, too",
-    "restart.processor": "the processor time in it",
+    "restart.broker": "likewise, of the embedded broker, with the processor time in it",
+    "restart.processor": "the processor time of a hub or service in it",
 }
 """Names of the blocks."""
 _RESTART: Final = "restart.processor"
@@ -297,10 +298,12 @@ class Calibration:
 
     def _fault(self, fault: Fault, services: Iterable[str], hosts: Mapping[str, HostSpec]) -> Fault:
         """A crash lasts until the node is back, but for the processor time in it, which its host gives it."""
+        of_broker = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER)
         block = "restart.service" if fault.node in services and "restart.service" in self.blocks else "restart"
-        if fault.kind != "crash" or block not in self.blocks:
+        block = "restart.broker" if of_broker else block
+        if not (of_broker or fault.kind == "crash") or block not in self.blocks:
             return fault
-        hosted = fault.node != BROKER and any(fault.node in host.nodes for host in hosts.values())
+        hosted = not of_broker and any(fault.node in host.nodes for host in hosts.values())
         own = self.blocks[_RESTART].mean if hosted and _RESTART in self.blocks and self.processor is not None else 0.0
         return dataclasses.replace(fault, duration=Shifted(fault.duration, max(self.blocks[block].mean - own, 0.0)))
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from simtx.event_log.entries import Durability, Process, Seconds
-from simtx.protocols.names import CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.calibration import SERVICE
 
 if TYPE_CHECKING:
@@ -120,12 +120,18 @@ class _Walker:
     # --- the process ------------------------------------------------------------------------------------------------------------
 
     def _fault(self, event: LogEntry) -> None:
-        if event.name == "crash":
-            self._struck[(self._hub or HUB) if event.node == HUB else event.node] = event.time
+        self._struck[self._killed(event)] = event.time
 
     def _healed(self, event: LogEntry) -> None:
-        if event.name == "crash":
-            self._struck.pop((self._hub or HUB) if event.node == HUB else event.node, None)
+        self._struck.pop(self._killed(event), None)
+
+    def _killed(self, event: LogEntry) -> str:
+        """The process that a fault kills; empty: none."""
+        if event.name == "broker-outage":
+            return BROKER
+        if event.name != "crash":
+            return ""
+        return self._hub or HUB if event.node == HUB else event.node
 
     def _crash(self, event: LogEntry) -> None:
         process = Process.read(event).name
@@ -136,10 +142,11 @@ class _Walker:
         process = Process.read(event).name
         begun = self._crashed.pop(process, None)
         if begun is not None and not process.endswith((".relay", ".provider")):
-            self._add(process, "restart" if process == self._hub else "restart.service", begun, event.time)
+            block = "restart" if process == self._hub else "restart.broker" if process == BROKER else "restart.service"
+            self._add(process, block, begun, event.time)
 
     def _used(self, event: LogEntry) -> None:
-        if event.actor == "fault":  # by a start after a crash, and not by a process that has ended
+        if event.actor == "fault" and event.name != BROKER:  # by a start after a crash, not by a process that has ended
             seconds = Seconds.read(event).seconds
             self._add(event.name, "restart.processor", event.time - seconds, event.time)
 

@@ -26,6 +26,7 @@ from simtx.metrics.plain import plain
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.names import BROKER, HUB
 from simtx.reference.addresses import without_password
 from simtx.reference.execute import execute
 from simtx.reference.processes.backends import check_broker, check_store
@@ -475,9 +476,8 @@ class Work:
         self.quiet.append(one.run)
         self.taken.append(measured(one.run, one.stalls))
         if restart:
-            self.restarts = restarts(
-                self.execute(with_kills(quiet, self.strategy), "calibration-restart", seed), self.strategy
-            )
+            killed = with_kills(quiet, to_kill(quiet, self.strategy, self.broker))
+            self.restarts = restarts(self.execute(killed, "calibration-restart", seed), self.strategy)
         self.subject = {
             "store": self.store,
             "broker": self.broker,
@@ -544,14 +544,21 @@ def with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sce
     )
 
 
-def with_kills(scenario: Scenario, strategy: Strategy) -> Scenario:
-    """The scenario with its hub, if there is one, and its first two services killed one after the other, twice each, while transactions come."""
-    nodes = _KILLS * [*(["hub"] if strategy.hub is not None else []), *list(scenario.services)[:2]]
+def to_kill(scenario: Scenario, strategy: Strategy, broker: str) -> list[str]:
+    """What a calibration kills: the hub, if there is one, the first two services, and a broker that is a process of ours."""
+    own_broker = strategy.uses_broker and broker == "embedded"
+    hub = [HUB] if strategy.hub is not None else []
+    return [*hub, *list(scenario.services)[:2], *([BROKER] if own_broker else [])]
+
+
+def with_kills(scenario: Scenario, nodes: Sequence[str]) -> Scenario:
+    """The scenario with these nodes killed one after the other, twice each, while transactions come."""
+    nodes = [*nodes] * _KILLS
     rate = scenario.workload.mean_rate() or 1.0
-    faults = [
-        {"kind": "crash", "node": node, "at": f"{_WARMUP + position * _BETWEEN:g}s", "duration": f"{DOWNTIME:g}s"}
-        for position, node in enumerate(nodes)
-    ]
+    faults = []
+    for position, node in enumerate(nodes):
+        what = {"kind": "broker-outage"} if node == BROKER else {"kind": "crash", "node": node}
+        faults.append({**what, "at": f"{_WARMUP + position * _BETWEEN:g}s", "duration": f"{DOWNTIME:g}s"})
     return at_rate(scenario, rate, max(math.ceil(rate * _BETWEEN * len(nodes)), 1)).replace(faults=faults)
 
 
@@ -561,11 +568,8 @@ def restarts(executed: Executed, strategy: Strategy) -> dict[str, Block]:
     Whoever has lost a process tries to connect in growing pauses. After a downtime it is half of the longest one, on average, until it does.
     """
     found = blocks(executed.run.trace, strategy.hub)
-    beyond = {
-        "restart": PAUSES[1] / 2 - DOWNTIME,
-        "restart.service": PAUSES[1] / 2 - DOWNTIME,
-        "restart.processor": 0.0,
-    }
+    more = PAUSES[1] / 2 - DOWNTIME
+    beyond = {"restart": more, "restart.service": more, "restart.broker": more, "restart.processor": 0.0}
     return {
         name: Block.of([max(one + more, 0.0) for one in found[name]]) for name, more in beyond.items() if name in found
     }

@@ -38,6 +38,7 @@ from simtx.validation.validate import (
     rows_of,
     saturated,
     slow,
+    to_kill,
     with_kills,
 )
 from simtx.views import view
@@ -328,6 +329,7 @@ def _calibration(study: _Study) -> Calibration:
     low = at_utilisation(scenario, _UTILISATION, max(study.transactions // 2, 100))
     taken: list[Legs] = []
     quiet: list[Run] = []
+    killed: list[str] = []  # under one strategy is enough
     again: dict[str, Block] = {}
     for position, name in enumerate(STRATEGIES):
         strategy = resolve(name, scenario.policies)
@@ -340,8 +342,11 @@ def _calibration(study: _Study) -> Calibration:
             if key not in left_out:
                 quiet.append(one.run)
                 taken.append(measured(one.run, one.stalls))
-        if name == STRATEGIES[0]:
-            again = restarts(work.execute(with_kills(low, strategy), "restart", study.seed + 1000), strategy)
+        nodes = [one for one in to_kill(low, strategy, study.broker) if one not in killed]
+        killed += nodes
+        if nodes:
+            run = work.execute(with_kills(low, nodes), f"{name}-restart", study.seed + 1000)
+            again |= restarts(run, strategy)
     subject = {
         "store": study.store,
         "broker": study.broker,

@@ -21,7 +21,7 @@ from simtx.scenario.calibration import Block, Calibration, ProcessorTimes
 from simtx.validation import validate_random as studied
 from simtx.validation.calibrate import processor_times, within_legs
 from simtx.validation.drawn import FAILURES, STRATEGIES, drawn, fault
-from simtx.validation.validate import Executed, Work, decisive, error_of, restarts, with_kills
+from simtx.validation.validate import Executed, Work, decisive, error_of, restarts, to_kill, with_kills
 
 
 def test_what_is_drawn_is_wide_repeatable_and_can_be_played() -> None:
@@ -243,21 +243,27 @@ def test_no_processor_time_is_longer_than_its_leg() -> None:
 
 def test_restarts_are_measured_by_role_and_applied_by_role() -> None:
     low = simtx.load("transfer-lab").replace(workload={"kind": "poisson", "rate": 10.0})
-    killed = with_kills(low, strategy("2pc"))
+    assert to_kill(low, strategy("outbox"), "nats") == ["sender", "receiver"]
+    assert to_kill(low, strategy("outbox"), "embedded") == ["sender", "receiver", "broker"]
+    (first, second) = with_kills(low, ["broker"]).faults
+    assert (first.kind, first.at, second.at) == ("broker-outage", 2.0, 6.0)
+    killed = with_kills(low, to_kill(low, strategy("2pc"), "embedded"))
     assert [fault.node for fault in killed.faults] == 2 * ["hub", "sender", "receiver"]
-    assert [fault.node for fault in with_kills(low, strategy("outbox")).faults] == 2 * ["sender", "receiver"]
     entries = []
     for at, kind, process, name, used in [
         (1.9, "fault", "hub", "crash", ""), (2.0, "crash", "coordinator", "", ""), (3.5, "restart", "coordinator", "", ""), (3.5, "used", "coordinator", "", "0.5"),
         (6.0, "crash", "sender", "", ""), (7.75, "restart", "sender", "", ""), (7.75, "used", "sender", "", "0.4"),
         (10.0, "crash", "receiver", "", ""), (11.65, "restart", "receiver", "", ""), (11.65, "used", "receiver", "", "0.4"),
         (10.0, "crash", "receiver.relay", "", ""), (13.0, "restart", "receiver.relay", "", ""), (13.0, "used", "receiver.relay", "", "0.3"),
+        (14.0, "fault", "", "broker-outage", ""), (14.1, "crash", "broker", "", ""), (15.5, "restart", "broker", "", ""), (15.5, "used", "broker", "", "9"),
     ]:  # fmt: skip
+        name = process if used else name  # noqa: PLW2901
         entries.append(LogEntry(len(entries), at, kind, process, -1, None, "fault", "", name, used or process))
     found = restarts(Executed(SimpleNamespace(trace=EventLog(entries)), "x"), strategy("2pc"))  # type: ignore[arg-type]
     assert {name: (block.samples, round(block.mean, 6)) for name, block in found.items()} == {
         "restart": (1, 0.625),  # from the blow on; and half of the pause between two attempts of the others to connect
         "restart.service": (2, 0.725),
+        "restart.broker": (1, 0.525),
         "restart.processor": (4, 0.4),
     }
     known = dataclasses.replace(calibration(), blocks={**calibration().blocks, **found})
@@ -268,6 +274,8 @@ def test_restarts_are_measured_by_role_and_applied_by_role() -> None:
     assert [round(one.duration.mean(), 6) for one in applied.faults] == 2 * [1.225, 1.325, 1.325]
     elsewhere = killed.replace(hosts={"m": {"nodes": ["hub"], "event": "1ms"}})
     assert [round(one.duration.mean(), 6) for one in known.apply(elsewhere).faults] == 2 * [1.225, 1.725, 1.725]
+    (outage, _) = known.apply(with_kills(low, ["broker"])).faults
+    assert round(outage.duration.mean(), 6) == 1.525
     old = dataclasses.replace(known, blocks={"restart": found["restart"]})
     assert [round(one.duration.mean(), 6) for one in old.apply(killed).faults] == 6 * [1.625]
 
