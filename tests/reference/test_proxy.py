@@ -23,6 +23,12 @@ from simtx.reference.processes.proxy import FaultyLink, LinkProxy, links_from
 from simtx.reference.run_folder import scratch
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Place, Server, WireError, new_secret
+from simtx.scenario.distributions import Constant
+from simtx.scenario.infrastructure import LinkSpec
+from simtx.simulator.environment import Environment
+from simtx.simulator.network import Link
+from simtx.workload import Streams
+from simtx.workload.by_transaction import TransactionStreams
 
 SECRET = new_secret()
 PATIENCE = 120.0
@@ -140,37 +146,65 @@ def test_faults_of_a_kind_add_up_like_independent_ones_and_end_one_by_one() -> N
     link = FaultyLink("a", "b", 1, loss=0.5)
     link.add("loss", 0.2)
     link.add("loss", 0.2)
-    assert link._loss == pytest.approx(1 - 0.5 * 0.8 * 0.8)
+    assert link._spared["loss"] == pytest.approx(0.5 * 0.8 * 0.8)
     link.remove("loss", 0.2)
-    assert link._loss == pytest.approx(1 - 0.5 * 0.8)
+    assert link._spared["loss"] == pytest.approx(0.5 * 0.8)
     link.remove("loss", 0.9)  # there is none of this size
-    assert link._loss == pytest.approx(1 - 0.5 * 0.8)
+    assert link._spared["loss"] == pytest.approx(0.5 * 0.8)
     link.remove("loss")
-    assert link._loss == pytest.approx(0.5)
+    assert link._spared["loss"] == pytest.approx(0.5)
     link.add("partition")
     link.add("partition")
     link.remove("partition")
     assert link.fates() == ()
     link.heal()
     assert link._partitions == 0
-    assert link._loss == pytest.approx(0.5)  # what it is like by itself
+    assert link._spared["loss"] == pytest.approx(0.5)  # what it is like by itself
 
 
-def test_the_nth_frame_meets_the_same_numbers_whatever_was_before() -> None:
-    """Faults of another kind, or at another time, do not shift what happens to later frames; nor do other links."""
-    options: dict[str, Any] = {"loss": 0.2, "duplication": 0.2, "reorder": 0.2, "latency": [0.1, 0.2, 0.3]}
+def test_a_frame_of_a_transaction_meets_the_same_luck_whatever_others_do() -> None:
+    """Other transactions, other links, faults of another kind: nothing of them shifts what happens to the k-th frame of this one."""
+    options: dict[str, Any] = {"loss": 0.2, "duplication": 0.2, "reorder": 0.2}
     plain, other = FaultyLink("a", "b", 5, **options), FaultyLink("a", "b", 5, **options)
-    different = [FaultyLink("b", "a", 5, **options), FaultyLink("a", "b", 6, **options)]
-    fates = [plain.fates() for _ in range(200)]
-    other.add("loss", 0.9)
-    other.add("delay", delay=[1.0, 2.0])
-    other.add("partition")
-    changed = [other.fates() for _ in range(100)]
-    other.heal()
-    assert changed != fates[:100]
-    assert [other.fates() for _ in range(100)] == fates[100:]
-    for link in different:
-        assert [link.fates() for _ in range(200)] != fates
+    fates = [plain.fates(7) for _ in range(200)]
+    seen = []
+    for n in range(200):
+        other.fates(8)
+        other.fates()
+        if n == 100:
+            other.add("delay", delay=[1.0, 2.0])
+            other.fates(9)
+            other.remove("delay")
+        seen.append(other.fates(7))
+    assert seen == fates
+    for link in (FaultyLink("b", "a", 5, **options), FaultyLink("a", "b", 6, **options)):
+        assert [link.fates(7) for _ in range(200)] != fates
+
+
+def test_the_same_messages_are_lost_as_on_the_simulators_link() -> None:
+    """Under one seed, also while faults of several kinds come and go, and whatever is cut off meanwhile."""
+    spec = LinkSpec(Constant(0.0), 0.1, 0.2, 0.0, Constant(0.0))
+    env, streams = Environment(), TransactionStreams(Streams(3))
+    there = Link(env, "a", "b", lambda tx: 0.0, spec, streams, "link:hub>b", instant=True)
+    here = FaultyLink("a", "b", 3, component="link:hub>b", loss=0.1, duplication=0.2)
+    in_the_simulator: list[int] = []
+    in_the_proxy: list[int] = []
+    for n in range(600):
+        if n == 200:
+            there.loss.append(0.3)
+            here.add("loss", 0.3)
+        if n == 300:
+            there.blocked += 1
+            here.add("partition")
+        if n == 350:
+            there.blocked -= 1
+            here.remove("partition")
+        there.changed()
+        there.transmit(in_the_simulator.append, n, n % 40)
+        in_the_proxy += [n] * len(here.fates(n % 40))
+    env.run()
+    assert sorted(in_the_simulator) == in_the_proxy
+    assert 300 < len(set(in_the_proxy)) < 540
 
 
 def test_delays_are_constant_or_drawn_or_called_for() -> None:

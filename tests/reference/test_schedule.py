@@ -61,18 +61,28 @@ def test_a_run_that_is_to_end_with_its_last_transaction_has_used_up_nothing() ->
 
 
 @pytest.mark.parametrize(
-    ("name", "links", "told"),
+    ("name", "links", "embedded", "told"),
     [
-        ("outbox", {"a": ["receiver"]}, True),
-        ("outbox", {"a": ["receiver"], "b": ["broker"]}, True),
-        ("outbox", {"a": ["receiver"], "b": ["sender"]}, False),
-        ("2pc", {"a": ["receiver"]}, False),
+        ("outbox", {"a": ["receiver"]}, True, ""),
+        ("outbox", {"a": ["receiver"]}, False, "no proxy stands before NATS"),
+        ("outbox", {"a": ["receiver"], "b": ["broker"]}, False, "no proxy stands before NATS"),
+        ("outbox", {"a": ["receiver"], "b": ["sender"]}, False, ""),
+        ("2pc", {"a": ["receiver"]}, False, ""),
+        ("cornus", {"a": ["receiver"]}, False, "no proxy stands before the vote store"),
+        ("cornus", {"a": ["receiver"], "b": ["sender"]}, False, ""),
     ],
 )
-def test_who_reads_a_run_is_told_of_links_to_the_broker_that_are_not_cut(
-    name: str, links: dict[str, list[str]], told: bool
+def test_who_reads_a_run_is_told_of_links_that_are_not_cut(
+    name: str, links: dict[str, list[str]], embedded: bool, told: str
 ) -> None:
     fault = {"kind": "partition", "at": "1s", "duration": "1s", **links}
     scenario = simtx.load("transfer-lab").replace(faults=[fault])
-    notes = left_out(scenario, strategy(name, scenario.policies), {}, resumed=False)
-    assert any("none of those to the broker" in note for note in notes) == told
+    notes = left_out(scenario, strategy(name, scenario.policies), {}, resumed=False, embedded=embedded)
+    assert [note.partition(":")[0] for note in notes] == [told] * bool(told)
+
+
+def test_who_reads_a_run_is_told_that_messages_to_a_server_are_not_lost() -> None:
+    scenario = simtx.load("transfer-lab").replace(**{"network.loss": 0.1})
+    chosen = strategy("outbox", scenario.policies)
+    assert left_out(scenario, chosen, {}, resumed=False, embedded=True) == []
+    assert len(left_out(scenario, chosen, {}, resumed=False, embedded=False)) == 1

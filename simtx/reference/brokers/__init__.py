@@ -18,7 +18,7 @@ def client(spec: dict[str, Any], name: str, folder: RunFolder) -> BrokerClient:
     """A node's connection to the broker, not connected yet.
 
     Args:
-        spec: Its description, as `simtx.reference.processes.backends.Backends.broker` gives it.
+        spec: Its description, as `simtx.reference.processes.backends.Backends.broker` gives it; ``through``: the link of a proxy that stands before it.
         name: Of the process.
         folder: Of the run: it has the run's secret, and says where the embedded broker listens.
     """
@@ -28,7 +28,8 @@ def client(spec: dict[str, Any], name: str, folder: RunFolder) -> BrokerClient:
         case "embedded":
             from simtx.reference.brokers.embedded import EmbeddedClient
 
-            return EmbeddedClient(name, secret, lambda: folder.locate(BROKER), spec)
+            where = spec.get("through", BROKER)
+            return EmbeddedClient(name, secret, lambda: folder.locate(where), spec, expect=where)
         case "nats":
             from simtx.reference.brokers.nats import NatsClient
 

@@ -7,7 +7,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message
@@ -23,6 +23,20 @@ PATIENCE: Final = 30.0
 _QUEUE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+class _Held(NamedTuple):
+    """A delivery that is not acknowledged.
+
+    Attributes:
+        tx: Its transaction.
+        connection: Number of the connection on which it came last.
+        sent: How often the broker had sent it before.
+    """
+
+    tx: int
+    connection: int
+    sent: object
+
+
 class EmbeddedClient(BrokerClient):
     """A node's connection to the embedded broker.
 
@@ -31,19 +45,27 @@ class EmbeddedClient(BrokerClient):
         secret: Of the run.
         locate: Where the broker listens, asked before every attempt to connect; None: not known yet.
         spec: Of the broker, as far as its consumers have to know it: ``partitions`` and what `PartitionReader` takes; without: a queue.
+        expect: Who listens there: the broker, or the link of a proxy to it.
     """
 
     def __init__(
-        self, name: str, secret: bytes, locate: Callable[[], Place | None], spec: Mapping[str, Any] = _QUEUE
+        self,
+        name: str,
+        secret: bytes,
+        locate: Callable[[], Place | None],
+        spec: Mapping[str, Any] = _QUEUE,
+        *,
+        expect: str = BROKER,
     ) -> None:
         self._link = Connection(
-            name, secret, locate, self._handle, expect=BROKER, role="producer", changed=self._changed
+            name, secret, locate, self._handle, expect=expect, role="producer", changed=self._changed
         )
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._node: str | None = None
         self._consume: Consume = nobody
-        self._unacknowledged: set[int] = set()
+        self._held: dict[int, _Held] = {}
+        self._connections = 0
         self._producer = secrets.token_hex(8)  # this process, and no other incarnation of it
         self._reader = (
             PartitionReader(spec, self._hand_on, self._commit, self._gone) if spec.get("partitions") else None
@@ -59,6 +81,7 @@ class EmbeddedClient(BrokerClient):
     def _changed(self, there: bool) -> None:
         """The connection is there, or it or an attempt at it is gone."""
         if there:
+            self._connections += 1
             self._subscribe()
             return
         for waiting in self._waiting.values():
@@ -98,22 +121,26 @@ class EmbeddedClient(BrokerClient):
 
     async def acknowledge(self, delivery: int) -> None:
         """As `BrokerClient.acknowledge`; of a partition it is said up to an offset, every so often."""
-        self._unacknowledged.discard(delivery)
+        held = self._held.pop(delivery, None)
         if self._reader is not None:
             self._reader.done(delivery)
         else:
-            self._commit(delivery)
+            self._say("acknowledge", delivery, held)
 
     def _commit(self, delivery: int) -> None:
+        """Of a partition: all up to this one is done, which belongs to no transaction."""
+        self._say("acknowledge", delivery, None)
+
+    def _say(self, word: str, delivery: int, held: _Held | None) -> None:
         if self._link.is_open:
-            self._link.send({"type": "acknowledge", "id": delivery})
+            self._link.send({"type": word, "id": delivery, "tx": -1 if held is None else held.tx})
 
     async def refuse(self, delivery: int) -> None:
         """This consumer cannot handle a delivery: it comes again after a while, if the broker has negative acknowledgements."""
         if self._reader is not None:
             self._reader.refused(delivery)
-        elif self._link.is_open:
-            self._link.send({"type": "refuse", "id": delivery})
+        else:
+            self._say("refuse", delivery, self._held.get(delivery))
 
     async def close(self) -> None:
         """Disconnect; acknowledgements on their way still leave."""
@@ -144,10 +171,15 @@ class EmbeddedClient(BrokerClient):
         except CodecError as error:
             raise PeerFault(f"a delivery that is no message: {error}") from None
         origin = entry_id(frame.get("origin"))
-        again = bool(frame.get("again")) or number in self._unacknowledged  # a broker that crashed does not know
-        self._unacknowledged.add(number)
+        held = _Held(message.tx, self._connections, frame.get("sent"))
+        before = self._held.get(number, held)
+        # A broker that crashed does not know; and what the network has copied comes twice, but was sent once.
+        again = bool(frame.get("again")) or before != held
+        self._held[number] = held
         if self._reader is not None:
-            self._reader.take(Delivery(message, number), origin, again=again)
+            after = entry_id(frame.get("after"))
+            after = -1 if after is None else after
+            self._reader.take(Delivery(message, number), origin, again=again, after=after)
         else:
             self._consume(Delivery(message, number), origin, again)
 

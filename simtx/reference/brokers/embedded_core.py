@@ -61,8 +61,9 @@ class _Parcel:
 
     def delivery(self) -> Frame:
         """The frame that takes it to its consumer."""
-        row = self.row
-        return {"type": "deliver", "id": row.id, "message": self.coded, "origin": row.origin, "again": self.sent > 0}
+        row, sent = self.row, self.sent
+        about = {"id": row.id, "message": self.coded, "origin": row.origin}
+        return {"type": "deliver", **about, "again": sent > 0, "sent": sent}
 
     def stop(self) -> None:
         """It does not come again by itself."""
@@ -343,13 +344,14 @@ class EmbeddedBroker:
             self._drop(lane[0])
         if not lane or send is None:
             return
-        sent = consumer.begun.get(key, -1)
+        sent, before = consumer.begun.get(key, -1), -1
         for parcel in itertools.islice(lane, self._spec.fetch):
             if parcel.row.id > sent:
-                if not send(parcel.delivery()):
+                if not send({**parcel.delivery(), "after": before}):
                     break
                 parcel.sent += 1
                 consumer.begun[key] = parcel.row.id
+            before = parcel.row.id
         if lane[0].timer is None:
             lane[0].timer = self._loop.call_later(self._spec.redelivery, self._rewind, consumer, key)
 

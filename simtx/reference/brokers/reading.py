@@ -23,12 +23,14 @@ class _Partition:
         done: Id of the last event that was done.
         attempts: How often the first one was refused.
         commit: Runs until the next commit.
+        early: Events that have overtaken the one before them, by the id of that one.
     """
 
-    __slots__ = ("attempts", "commit", "done", "position", "queue")
+    __slots__ = ("attempts", "commit", "done", "early", "position", "queue")
 
     def __init__(self) -> None:
         self.queue: deque[tuple[Delivery, int | None]] = deque()
+        self.early: dict[int, tuple[Delivery, int | None]] = {}
         self.position = self.done = -1
         self.attempts = 0
         self.commit: asyncio.TimerHandle | None = None
@@ -58,17 +60,29 @@ class PartitionReader:
         self._partitions: dict[int, _Partition] = {}
         self._where: dict[int, _Partition] = {}  # by the id of an event that is not done
 
-    def take(self, delivery: Delivery, origin: int | None, *, again: bool) -> None:
-        """An event comes, in the order of its partition, or once more."""
+    def take(self, delivery: Delivery, origin: int | None, *, again: bool, after: int = -1) -> None:
+        """An event comes, or comes once more.
+
+        Args:
+            delivery: The event.
+            origin: Of which entry of the event log.
+            again: Whether it was sent before.
+            after: Id of the event before it in its partition, if that one was not committed when this one was sent. If it has not come, it was lost, or overtaken: this one waits for it.
+        """
         number = partition_of(delivery.message.tx, self._spec["partitions"])
         partition = self._partitions.setdefault(number, _Partition())
-        if delivery.id > partition.position:
+        if after > partition.position:
+            partition.early[after] = delivery, origin
+        elif delivery.id > partition.position:
             partition.position = delivery.id
             partition.queue.append((delivery, origin))
             self._where[delivery.id] = partition
             if len(partition.queue) == 1:
                 partition.attempts = 0
                 self._consume(delivery, origin, again)
+            following = partition.early.pop(delivery.id, None)
+            if following is not None:
+                self.take(*following, again=False, after=delivery.id)
         elif delivery.id <= partition.done:
             self._say(partition.done)  # it was lost on the way, or has not been said yet
         elif again and partition.queue[0][0].id == delivery.id:

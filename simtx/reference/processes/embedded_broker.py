@@ -1,8 +1,8 @@
 """The embedded broker as a process: its sockets around `EmbeddedBroker`.
 
-Frames to it: ``publish`` (id, message, origin), ``subscribe`` (node), ``acknowledge`` (id), ``refuse`` (id), ``control`` (id, do: ``state``). Frames from it:
-``published`` (id) or ``refused`` (id, reason), ``deliver`` (id, message, origin, again), ``state``. Ids of publications are the producer's,
-and mean something on its connection only.
+Frames to it: ``publish`` (id, message, origin), ``subscribe`` (node), ``unsubscribe`` (node), ``acknowledge`` (id), ``refuse`` (id), ``control`` (id, do: ``state``).
+Frames from it: ``published`` (id) or ``refused`` (id, reason), ``deliver`` (id, message, origin, again, sent; of a partition also after), ``state``. Ids of
+publications are the producer's, and mean something on its connection only. Words about a message have its transaction (tx), for whoever stands in between.
 """
 
 from __future__ import annotations
@@ -38,19 +38,23 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
 
         def reply(problem: str | None) -> None:
             if problem is None:
-                send({"type": "published", "id": number})
+                send({"type": "published", "id": number, "tx": coded["tx"]})
             else:
-                send({"type": "refused", "id": number, "reason": problem})
+                send({"type": "refused", "id": number, "tx": coded["tx"], "reason": problem})
 
         try:
             broker.publish(coded, origin, reply, str(frame.get("producer", "")))
         except BrokerFailed as error:
             reply(str(error))
 
-    def subscribe(frame: Frame) -> None:
+    def named(frame: Frame) -> str:
         node = frame["node"]
         if not isinstance(node, str):
             raise PeerFault("a subscription without the name of a node")
+        return node
+
+    def subscribe(frame: Frame) -> None:
+        node = named(frame)
         broker.subscribe(node, send)
         peer.closed(lambda: broker.unsubscribe(node, send))
 
@@ -77,6 +81,7 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
     handlers: dict[str, Handler] = {
         "publish": publish,
         "subscribe": subscribe,
+        "unsubscribe": lambda frame: broker.unsubscribe(named(frame), send),
         "acknowledge": lambda frame: broker.acknowledge(delivery(frame, "an acknowledgement")),
         "refuse": lambda frame: broker.refuse(delivery(frame, "a refusal")),
         "control": control,

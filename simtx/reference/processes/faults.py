@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from simtx.event_log.entries import Number
@@ -25,13 +25,24 @@ if TYPE_CHECKING:
     from simtx.scenario import Fault, Scenario
 
 
-def link_faults(scenario: Scenario) -> bool:
-    """Whether the scenario has anything that needs a proxy on the links."""
+def link_chances(scenario: Scenario) -> bool:
+    """Whether links of the scenario lose, copy or hold up messages by themselves."""
     network = scenario.network
     chances = [network.loss, network.duplication, network.reorder]
     for link in network.links.values():
         chances += [link.loss, link.duplication, link.reorder]
-    return any(chances) or any(fault.kind in LINK_FAULTS for fault in scenario.faults)
+    return any(chances)
+
+
+def link_faults(scenario: Scenario) -> bool:
+    """Whether the scenario has anything that needs a proxy on the links."""
+    return link_chances(scenario) or any(fault.kind in LINK_FAULTS for fault in scenario.faults)
+
+
+def proxied_links(nodes: Sequence[str], *, broker: bool) -> list[tuple[str, str]]:
+    """Directions (from, to) that a proxy stands in: between any two nodes, and between each node and the broker if that is the embedded one."""
+    links = [(a, b) for a in nodes for b in nodes if a != b]
+    return [*links, *((a, BROKER) for a in nodes), *((BROKER, a) for a in nodes)] if broker else links
 
 
 def triggered(scenario: Scenario, strategy: Strategy) -> dict[str, list[CrashPoint]]:
@@ -76,6 +87,7 @@ class Stage(Protocol):
     children: dict[str, Child]
     backends: Backends
     log: LogFile
+    links: list[tuple[str, str]]
 
     @property
     def options(self) -> Seeded:
@@ -253,7 +265,7 @@ class Injectors:
 
     def _links(self, planned: PlannedFault) -> Callable[[], None]:
         launcher, fault = self._launcher, planned.fault
-        pairs = [list(ends) for ends in planned.links if BROKER not in ends]  # no proxy stands before the broker
+        pairs = [list(ends) for ends in planned.links if ends in launcher.links]
         frame = {"type": "control", "kind": fault.kind, "probability": fault.probability, "links": pairs}
         launcher.tell("proxy", do="fault", **frame)
         return lambda: launcher.tell("proxy", do="clear", **frame)

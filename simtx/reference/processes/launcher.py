@@ -15,12 +15,12 @@ from simtx.metrics.timeline import step
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
 from simtx.protocols.extras import extras, own_nodes, policies_in_force
-from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import BrokerFailed
 from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.calls import Calls
-from simtx.reference.processes.faults import Injectors, link_faults
+from simtx.reference.processes.faults import Injectors, link_chances, link_faults, proxied_links
 from simtx.reference.processes.preflight import LAUNCHER, PROVIDER, PROXY, provider_of
 from simtx.reference.processes.readers import description, plan
 from simtx.reference.processes.schedule import Schedule
@@ -138,12 +138,14 @@ class Launcher:
         if options.resumed or not backends.followed:
             self.derived = {}
         self.proxied = options.network == "scenario" or link_faults(scenario)
+        embedded = backends.broker_process is not None
+        self.links = proxied_links(self.nodes, broker=embedded) if self.proxied else []
         self.injectors: Injectors | None = None
         self._watcher: NatsClient | None = None
         self._upgrades: list[asyncio.Task[None]] = []
         self._over = False  # whether all transactions have arrived
         self._watching: asyncio.Task[None] | None = None
-        self.notes = left_out(scenario, strategy, self.derived, resumed=bool(options.resumed))
+        self.notes = left_out(scenario, strategy, self.derived, resumed=bool(options.resumed), embedded=embedded)
         self._falls = 0  # of servers
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
@@ -236,17 +238,19 @@ class Launcher:
                 config["node"] = name.removesuffix(PROVIDER)
                 config["role"] = "provider"
             elif name == PROXY:
-                config |= {
-                    "links": [[a, b, self._link_chances(a, b)] for a in self.nodes for b in self.nodes if a != b]
-                }
+                config |= {"links": [[a, b, self._link_chances(a, b)] for a, b in self.links]}
             (folder.node(name) / "config.json").write_text(json.dumps(config))
 
     def _link_chances(self, a: str, b: str) -> Frame:
         """What the scenario says of the link between two nodes; its latency only if it is to be imitated."""
-        zones = [self.scenario.node_zone(node if node in self.scenario.services else HUB) for node in (a, b)]
+        known = (*self.scenario.services, BROKER)
+        zones = [self.scenario.node_zone(node if node in known else HUB) for node in (a, b)]
         link = self.scenario.network.link(zones[0] or "", zones[1] or "")
         streams = Streams(self.options.seed)
         chances: Frame = {"loss": link.loss, "duplication": link.duplication, "reorder": link.reorder}
+        # A hub is a hub to the random numbers, whatever the strategy calls it: as in the simulator.
+        roles = (HUB if node == self.strategy.hub else node for node in (a, b))
+        chances["component"] = "link:{}>{}".format(*roles)
         delay = streams.draws(link.reorder_delay, f"link:{a}>{b}", "reorder")
         chances["reorder_delay"] = [delay() for _ in range(_DELAYS)]
         if self.options.network == "scenario":
@@ -267,6 +271,8 @@ class Launcher:
             store = store | {"dsn": without_password(store["dsn"])}
         if broker is not None and "broker" in private:
             broker = broker | {"url": without_password(broker["url"])}
+        if broker is not None and (node, BROKER) in self.links:
+            broker = broker | {"through": f"{node}@{BROKER}"}
         return {
             "private": bool(private),
             "node": node,
@@ -634,8 +640,18 @@ def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
     }
 
 
-def left_out(scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool) -> list[str]:
-    """What the scenario has beside its transactions and a real run does not play, in words."""
+def left_out(
+    scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool, embedded: bool
+) -> list[str]:
+    """What the scenario has beside its transactions and a real run does not play, in words.
+
+    Args:
+        scenario: What is played.
+        strategy: By whom.
+        derived: Derived stores that are played.
+        resumed: Whether the run goes on from what an earlier one has left.
+        embedded: Whether the broker is the embedded one.
+    """
     notes = []
     if not resumed:
         parts = {
@@ -644,10 +660,14 @@ def left_out(scenario: Scenario, strategy: Strategy, derived: Mapping[str, Deriv
             "aggregates are simulated and not executed": scenario.aggregates,
         }
         notes += [f"{what}: this run is without those of the scenario" for what, there in parts.items() if there]
-    if strategy.uses_broker and any(
-        BROKER in ends for planned in fault_plan(scenario, strategy) for ends in planned.links
-    ):
-        notes.append(
-            "no proxy stands before the broker: faults of links hit those between nodes, and none of those to the broker"
-        )
+    hit = {end for planned in fault_plan(scenario, strategy) for ends in planned.links for end in ends}
+    servers = []
+    if strategy.uses_broker and not embedded and (BROKER in hit or link_chances(scenario)):
+        servers.append("NATS")
+    if extras(strategy).uses_vote_store and (VOTE_STORE in hit or link_chances(scenario)):
+        servers.append("the vote store")
+    notes += [
+        f"no proxy stands before {one}: faults of links hit those between nodes, and none of those to it"
+        for one in servers
+    ]
     return notes

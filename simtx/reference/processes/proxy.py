@@ -1,11 +1,15 @@
-"""A network that can be broken: it stands between any two nodes of a run and loses, copies, holds up and cuts what they say to each other.
+"""A network that can be broken: it stands between any two nodes of a run, and between a node and the embedded broker, and loses, copies, holds up and cuts what they say to each other.
 
 It is a trusted part of the run: it has the secret, is the server of every sender and a client of every receiver, and sends each frame anew.
 So a frame that it has lost, copied or moved is, for the receiver, a message that was lost, copied or moved. The same done to the bytes of a
 connection is an attack, and ends it (`simtx.reference.wire.connection`). Faults happen to whole frames.
 
-Every direction of a link has a socket and random numbers of its own. The n-th frame of a direction always meets the same numbers, whatever
-happens elsewhere and whichever faults were in force before. So a run under the same seed is as repeatable as a real one can be.
+Between nodes, each direction of a link has a socket of its own. The broker is never the one who connects: what it says comes back on the connections of its clients, and
+meets the faults of the other direction there. A connection to the broker and the one that the proxy makes for it end together, so that each side knows when the
+other one is gone, and a new incarnation gets no answer that was meant for an earlier one.
+
+Every direction has random numbers of its own, by transaction, and they are those of the simulator (`simtx.simulator.network`): the k-th frame of a transaction that
+may be lost on a link is lost in both worlds, or in neither. So it depends on seed, link, transaction and k, and on nothing else.
 """
 
 from __future__ import annotations
@@ -14,14 +18,18 @@ import asyncio
 import itertools
 import math
 import random
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from simtx.errors import ScenarioError
+from simtx.protocols.names import BROKER
 from simtx.reference.node.timers import Timers
 from simtx.reference.processes.program import Program
 from simtx.reference.run_folder.event_log import entry_id
 from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Place, Server, WireError
+from simtx.workload import Streams
+from simtx.workload.by_transaction import Draw, TransactionStreams
 
 Delay: TypeAlias = float | Sequence[float] | Callable[[], float]
 """Seconds: always the same, or one of these values at random, or what this returns."""
@@ -32,6 +40,7 @@ CHANCES: Final = ("loss", "duplication", "reorder")
 KINDS: Final = (*CHANCES, "partition", "delay")
 IN_FLIGHT: Final = 100_000
 """Frames that may be held up at a time; a further one is lost."""
+_TRANSACTIONS: Final = 1 << 40  # beyond that a number is not one of a transaction, whatever a frame says
 REORDER_DELAY: Final = 0.005
 """Seconds, where a link does not say how long a frame takes that is held up or is a copy; an assumption."""
 
@@ -47,6 +56,7 @@ class FaultyLink:
         source: Where frames come from.
         destination: Where they go to.
         seed: Of the run.
+        component: Name of its random streams in the simulator; None: that of a link between services.
         loss: Probability that a frame is lost.
         duplication: Probability that it arrives twice.
         reorder: Probability that it is held up, so that later ones overtake it.
@@ -60,6 +70,7 @@ class FaultyLink:
         destination: str,
         seed: int,
         *,
+        component: str | None = None,
         loss: float = 0.0,
         duplication: float = 0.0,
         reorder: float = 0.0,
@@ -69,8 +80,9 @@ class FaultyLink:
         self.source = source
         self.destination = destination
         self.counts = dict.fromkeys(("passed", "lost", "duplicated", "reordered", "down"), 0)
-        self._events = random.Random(f"{seed}:{source}>{destination}:events")  # noqa: S311 - no secret
-        self._streams = (random.Random(f"{seed}:{source}>{destination}:{n}") for n in itertools.count())  # noqa: S311
+        streams, name = TransactionStreams(Streams(seed)), component or f"link:{source}>{destination}"
+        self._draws: dict[str, Draw] = {kind: streams.uniform(name, kind) for kind in CHANCES}
+        self._streams = (random.Random(f"{seed}:{source}>{destination}:{n}") for n in itertools.count())  # noqa: S311 - no secret
         self._base = {"loss": loss, "duplication": duplication, "reorder": reorder}
         self._latency = self._sampler(latency)
         self._extra = self._sampler(reorder_delay)
@@ -123,16 +135,22 @@ class FaultyLink:
             values.clear()
         self._sum_up()
 
-    def fates(self) -> tuple[float, ...]:
-        """Delays of the next frame and of its copy, in seconds; nothing if it is lost."""
-        draw, counts = self._events.random, self.counts
-        lost, copied, moved = draw() < self._loss, draw() < self._duplication, draw() < self._reorder
+    def fates(self, tx: int = -1) -> tuple[float, ...]:
+        """Delays of the next frame of a transaction and of its copy, in seconds; nothing if it is lost.
+
+        Args:
+            tx: The transaction; -1: it is of none.
+        """
+        counts = self.counts
+        # As the simulator draws: only what may happen, and of what is cut off, not whether it would have been lost.
+        moved, copied = self._hit("reorder", tx), self._hit("duplication", tx)
+        lost = bool(self._partitions) or self._hit("loss", tx)
         delay, longer, again, later = self._latency(), self._extra(), self._latency(), self._extra()
         for _, sample in self._held:
             held = sample()
             delay += held
             again += held
-        if self._partitions or lost:
+        if lost:
             counts["lost"] += 1
             return ()
         counts["passed"] += 1
@@ -144,10 +162,13 @@ class FaultyLink:
         counts["duplicated"] += 1
         return (delay, again + later)
 
+    def _hit(self, kind: str, tx: int) -> bool:
+        spared = self._spared[kind]
+        return spared < 1.0 and self._draws[kind](tx) >= spared
+
     def _sum_up(self) -> None:
-        self._loss, self._duplication, self._reorder = (
-            _either([self._base[kind], *self._added[kind]]) for kind in CHANCES
-        )
+        # Zeros are left out, and the rest multiplied one after the other, as in the simulator: to the last bit.
+        self._spared = {kind: _spared([self._base[kind], *self._added[kind]]) for kind in CHANCES}
 
     def _sampler(self, delay: Delay) -> Callable[[], float]:
         """Draws from a stream of its own, so that one delay does not shift the numbers of another."""
@@ -163,21 +184,63 @@ class FaultyLink:
 
 
 class _Passage:
-    """One direction of a link with its sockets: a server for the sender, and a connection to the receiver."""
+    """One direction of a link. Nobody connects this way: what is said travels back on a connection that the other side has made."""
 
     def __init__(self, proxy: LinkProxy, link: FaultyLink) -> None:
         self.link = link
+        self._proxy = proxy
+
+    async def listen(self, config: Mapping[str, Any]) -> Place | None:  # noqa: ARG002
+        """Let its sender connect, if it ever does; returns where.
+
+        Raises:
+            WireError: It cannot listen there.
+        """
+        return None
+
+    def reset(self) -> None:
+        """Break its connections; both sides make new ones."""
+
+    async def close(self) -> None:
+        """Close its sockets."""
+
+
+class _Served(_Passage):
+    """One direction with a socket of its own."""
+
+    def __init__(self, proxy: LinkProxy, link: FaultyLink) -> None:
+        super().__init__(proxy, link)
         self.name = f"{link.source}@{link.destination}"
         self.server = Server(proxy.secret, self.name, self.accept, proxy.refused)
-        self._proxy = proxy
-        self._peers: dict[str, Peer] = {}
-        self._connections: dict[str, Connection] = {}
+
+    async def listen(self, config: Mapping[str, Any]) -> Place | None:
+        return await self.server.start_as(config)
 
     def accept(self, peer: Peer) -> Handler:
         """The sender, or a helper of it such as ``orders.relay``, has connected."""
         name, source = peer.name, self.link.source
         if name != source and not name.startswith(f"{source}."):
             raise WireError(f"the link {self.name} is that of '{source}'")
+        return self.admit(peer)
+
+    @abstractmethod
+    def admit(self, peer: Peer) -> Handler:
+        """It may use the link; returns what is called with each of its frames."""
+
+    async def close(self) -> None:
+        await self.server.close()
+
+
+class _ToNode(_Served):
+    """One direction between two nodes: a server for the sender, and a connection to the receiver."""
+
+    def __init__(self, proxy: LinkProxy, link: FaultyLink) -> None:
+        super().__init__(proxy, link)
+        self._peers: dict[str, Peer] = {}
+        self._connections: dict[str, Connection] = {}
+
+    def admit(self, peer: Peer) -> Handler:
+        name = peer.name
         connection = self._connections.get(name)
         if connection is None:  # it outlives the peer: what is under way still arrives when the sender has died
             proxy, destination = self._proxy, self.link.destination
@@ -191,7 +254,10 @@ class _Passage:
             )
         self._peers[name] = peer
         send = connection.send
-        return lambda frame: self._proxy.carry(self.link, frame, send)
+        return lambda frame: self._take(frame, send)
+
+    def _take(self, frame: Frame, send: Callable[[Frame], bool]) -> None:
+        self._proxy.carry(self.link, frame, send)
 
     def _back(self, name: str, frame: Frame) -> None:
         peer = self._peers.get(name)
@@ -199,17 +265,122 @@ class _Passage:
             self._proxy.carry(self._proxy.reverse(self.link), frame, peer.send)
 
     def reset(self) -> None:
-        """Break its connections; both sides make new ones."""
         for peer in self._peers.values():
             peer.reset()
         for connection in self._connections.values():
             connection.reset()
 
     async def close(self) -> None:
-        """Close its sockets."""
-        await self.server.close()
+        await super().close()
         for connection in list(self._connections.values()):
             await connection.close()
+
+
+class _ToBroker(_Served):
+    """The direction from a node to the broker: a server for the node and its relay, and for each of their connections one to the broker."""
+
+    def __init__(self, proxy: LinkProxy, link: FaultyLink) -> None:
+        super().__init__(proxy, link)
+        self._pairs: set[_Pair] = set()
+
+    def admit(self, peer: Peer) -> Handler:
+        pair = _Pair(self._proxy, self.link, peer, self._pairs.discard)
+        self._pairs.add(pair)
+        return pair.take
+
+    def reset(self) -> None:
+        for pair in list(self._pairs):
+            pair.reset()
+
+    async def close(self) -> None:
+        await super().close()
+        await asyncio.gather(*(pair.close() for pair in list(self._pairs)))
+
+
+class _Pair:
+    """A connection of a node, or of its relay, and the one that was made to the broker for it.
+
+    Args:
+        proxy: What they go through.
+        link: From the node to the broker.
+        peer: The node's side.
+        over: Called with this pair when both are closed.
+    """
+
+    def __init__(self, proxy: LinkProxy, link: FaultyLink, peer: Peer, over: Callable[[_Pair], object]) -> None:
+        self._proxy = proxy
+        self._link = link
+        self._peer = peer
+        self._over = over
+        self._subscription: Frame | None = None
+        self._under_way = 0
+        self._closing: asyncio.Task[None] | None = None
+        destination = link.destination
+        self._to = Connection(
+            peer.name,
+            proxy.secret,
+            lambda: proxy.locate(destination),
+            self._back,
+            role=peer.role,
+            expect=destination,
+            refused=lambda *_: self.reset(),
+            changed=self._changed,
+        )
+        self._to.open()
+        peer.closed(self._left)
+
+    def take(self, frame: Frame) -> None:
+        """A frame of the node. That it subscribes belongs to its connection, as an opened window does: that is not lost."""
+        if frame.get("type") == "subscribe":
+            self._subscription = frame
+            if self._to.is_open:
+                self._to.send(frame)
+        else:
+            self._under_way += self._proxy.carry(self._link, frame, self._arrive)
+
+    def _arrive(self, frame: Frame) -> bool:
+        self._under_way -= 1
+        try:
+            return self._to.send(frame)
+        finally:
+            self._end_if_idle()
+
+    def _back(self, frame: Frame) -> None:
+        self._proxy.carry(self._proxy.reverse(self._link), frame, self._peer.send)
+
+    def _changed(self, there: bool) -> None:
+        """The broker is reached, or it is gone."""
+        if not there:
+            self.reset()
+        elif self._subscription is not None:
+            self._to.send(self._subscription)
+
+    def reset(self) -> None:
+        """End both connections at once; the node makes a new one."""
+        self._peer.reset()
+        self._end()
+
+    def _left(self) -> None:
+        """The node has gone; what it had sent still arrives, and the broker delivers nothing to it any more."""
+        if self._subscription is not None and self._under_way:
+            self._to.send({"type": "unsubscribe", "node": self._subscription.get("node")})
+        self._subscription = None
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if not self._under_way and not self._peer.is_open:
+            self._end()
+
+    def _end(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._to.close())
+            self._closing.add_done_callback(lambda _: self._over(self))
+
+    async def close(self) -> None:
+        """End both connections, and wait until they are."""
+        self._end()
+        if self._closing is not None:
+            await self._closing
 
 
 class LinkProxy:
@@ -242,16 +413,18 @@ class LinkProxy:
         self._timers: Timers | None = None
         for entry in links:
             link = entry if isinstance(entry, FaultyLink) else FaultyLink(*entry, seed)
-            self._passages[link.source, link.destination] = _Passage(self, link)
+            kind = _Passage if link.source == BROKER else _ToBroker if link.destination == BROKER else _ToNode
+            self._passages[link.source, link.destination] = kind(self, link)
 
     async def start_as(self, config: Mapping[str, Any]) -> dict[Link, Place]:
-        """Listen where a process of a run does (`Server.start_as`); returns the place of each direction.
+        """Listen where a process of a run does (`Server.start_as`); returns the place of each direction that somebody connects to.
 
         Raises:
             WireError: It cannot listen there.
         """
         self._timers = Timers()
-        return {link: await passage.server.start_as(config) for link, passage in self._passages.items()}
+        places = {link: await passage.listen(config) for link, passage in self._passages.items()}
+        return {link: place for link, place in places.items() if place is not None}
 
     async def close(self) -> None:
         """Stop; what is held up is lost."""
@@ -354,14 +527,15 @@ class LinkProxy:
         passage = self._passages.get((link.destination, link.source))
         return passage.link if passage is not None else None
 
-    def carry(self, link: FaultyLink | None, frame: Frame, send: Callable[[Frame], bool]) -> None:
-        """Send a frame on its way, with the faults of that direction."""
+    def carry(self, link: FaultyLink | None, frame: Frame, send: Callable[[Frame], bool]) -> int:
+        """Send a frame on its way, with the faults of that direction; returns how often `send` is called with it, now or later."""
         if link is None:
             send(frame)
-            return
-        delays = link.fates()
+            return 1
+        delays = link.fates(transaction(frame))
         if not delays:
             self._lost(link, frame, "")
+        arrivals = 0
         for delay in delays:
             if delay <= 0:
                 self._arrive(link, frame, send)
@@ -369,6 +543,9 @@ class LinkProxy:
                 self._timers.call_later(delay, self._arrive, link, frame, send)
             else:
                 self._lost(link, frame, "full")
+                continue
+            arrivals += 1
+        return arrivals
 
     def _arrive(self, link: FaultyLink, frame: Frame, send: Callable[[Frame], bool]) -> None:
         try:
@@ -378,6 +555,16 @@ class LinkProxy:
         if not sent:
             link.counts["down"] += 1
             self._lost(link, frame, "down")
+
+
+def transaction(frame: Frame) -> int:
+    """The transaction that a frame is about; -1: it is of none.
+
+    A message between nodes is in an envelope (``event``), one that is published or delivered is not, and a word about either names its transaction.
+    """
+    about = frame.get("event") or frame.get("message") or frame
+    tx = about.get("tx") if isinstance(about, dict) else None
+    return tx if type(tx) is int and 0 <= tx < _TRANSACTIONS else -1
 
 
 # --- the process --------------------------------------------------------------------------------------------------------------
@@ -401,11 +588,13 @@ async def run(program: Program) -> None:
 
     def lost(link: FaultyLink, frame: Frame, why: str) -> None:
         event = frame.get("event")
-        message = event.get("message") if isinstance(event, dict) else None
-        if isinstance(event, dict) and isinstance(message, dict):
-            tx, cause, kind = entry_id(event.get("tx")), entry_id(frame.get("origin")), str(message.get("kind"))
+        message = event.get("message") if isinstance(event, dict) else frame.get("message")
+        if isinstance(message, dict):
+            tx, cause, kind = transaction(frame), entry_id(frame.get("origin")), str(message.get("kind"))
+            if frame.get("type") == "deliver" and frame.get("again"):  # its consumer cannot say that it came again
+                program.log.log("redeliver", BROKER, tx, cause, peer=link.destination, name=kind)
             about = {"actor": "network", "peer": link.destination, "name": kind, "detail": why}
-            program.log.log("drop", link.source, -1 if tx is None else tx, cause, **about)
+            program.log.log("drop", link.source, tx, cause, **about)
 
     def accept(peer: Peer) -> Handler:
         def handle(frame: Frame) -> None:
@@ -444,6 +633,6 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
-def _either(chances: Iterable[float]) -> float:
-    """Probability that at least one of several independent things happens."""
-    return 1.0 - math.prod(1.0 - chance for chance in chances)
+def _spared(chances: Iterable[float]) -> float:
+    """Probability that none of several independent things happens."""
+    return math.prod(1.0 - chance for chance in chances if chance)

@@ -387,6 +387,10 @@ class Connection:
         queue.append(payload)
         return True
 
+    def open(self) -> None:
+        """Begin to connect, if that has not begun, without waiting."""
+        self._begin()
+
     async def connected(self, timeout: float | None = None) -> None:
         """Connect, and return when that is done.
 

@@ -1,0 +1,210 @@
+"""Faults of links between a node and the embedded broker: words get lost, come again, and nothing is skipped or believed that is not so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import simtx
+from simtx.conformance.check import check_log
+from simtx.reference.brokers.embedded import EmbeddedClient
+from simtx.reference.processes.faults import proxied_links
+from simtx.reference.processes.proxy import FaultyLink, LinkProxy, transaction
+from simtx.reference.run_folder import scratch
+from simtx.reference.wire.connection import Frame
+from tests.reference.test_brokers import (
+    SECRET,
+    Consumer,
+    Embedded,
+    insist,
+    message,
+    play,
+    running,
+    until,
+    until_settled,
+    until_settled_partition,
+)
+from tests.reference.test_execute import assert_sound, lab, outcomes
+
+NODES = ["orders", "stock"]
+SOON = 0.2  # seconds until the broker delivers again
+
+
+class Between:
+    """A proxy between two nodes and a broker, and what it has lost."""
+
+    def __init__(self, broker: Embedded) -> None:
+        self.broker = broker
+        self.lost: list[tuple[str, str, int]] = []
+        links = proxied_links(NODES, broker=True)
+        self.proxy = LinkProxy(SECRET, links, broker.run.locate, lost=self._note)
+
+    def _note(self, link: FaultyLink, frame: Frame, why: str) -> None:
+        self.lost.append((link.source, frame["type"], transaction(frame)))
+
+    def cut(self, source: str, destination: str) -> None:
+        self.lost.clear()
+        self.proxy.set_fault((source, destination), "partition")
+
+    def heal(self) -> None:
+        self.proxy.control({"do": "clear"})
+
+    @contextlib.asynccontextmanager
+    async def client(self, name: str) -> AsyncIterator[EmbeddedClient]:
+        where = f"{name}@broker"
+        client = EmbeddedClient(name, SECRET, lambda: self.broker.run.locate(where), self.broker.spec, expect=where)
+        await client.connect()
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+@contextlib.asynccontextmanager
+async def between(broker: Embedded) -> AsyncIterator[Between]:
+    it = Between(broker)
+    await broker.pending()  # it is there, as in a run before any node is
+    with scratch.sockets() as sockets:
+        places = await it.proxy.start_as({"host": None, "sockets": str(sockets)})
+        assert set(places) == {link for link in proxied_links(NODES, broker=True) if link[0] != "broker"}
+        for (source, destination), place in places.items():
+            broker.run.announce(f"{source}@{destination}", place)
+        try:
+            yield it
+        finally:
+            await it.proxy.close()
+
+
+def test_what_is_lost_on_the_way_to_or_from_the_broker_comes_again(tmp_path: Path) -> None:
+    """A confirmation, a delivery, an acknowledgement: each is lost once, with the transaction that it is about."""
+
+    async def go(broker: Embedded) -> None:
+        async with between(broker) as it, it.client("orders") as producer, it.client("stock") as client:
+            consumer = Consumer(client, acknowledge=False)
+            await client.subscribe("stock", consumer)
+
+            it.cut("broker", "orders")
+            publishing = asyncio.ensure_future(producer.publish(message(1), None))
+            await until(lambda: consumer.got and it.lost)
+            assert it.lost == [("broker", "published", 1)]
+            assert not publishing.done()
+            publishing.cancel()
+            it.heal()
+            await producer.publish(message(1), None)  # the broker has it already
+            consumer.answer(consumer.got[0][0])
+            await until_settled(broker, set())
+            assert {one.message.tx for one, _, _ in consumer.got} == {1}
+
+            consumer.got.clear()
+            it.cut("broker", "stock")
+            await producer.publish(message(2), None)
+            await until(lambda: it.lost)
+            assert it.lost[0] == ("broker", "deliver", 2)
+            assert consumer.got == []
+            it.heal()
+            await until(lambda: consumer.got)
+
+            it.cut("stock", "broker")
+            consumer.answer(consumer.got[0][0])
+            await until(lambda: it.lost)
+            assert it.lost == [("stock", "acknowledge", 2)]
+            count = len(consumer.got)
+            await until(lambda: len(consumer.got) > count)
+            assert consumer.got[-1][2]  # it comes again, and says so
+            it.heal()
+            consumer.answer(consumer.got[-1][0])
+            await until_settled(broker, set())
+
+    with running("embedded-quorum", tmp_path, redelivery=SOON, deduplication_window=600.0) as broker:
+        play(go(broker))
+
+
+def test_a_copy_of_a_delivery_is_no_second_delivery(tmp_path: Path) -> None:
+    async def go(broker: Embedded) -> None:
+        async with between(broker) as it, it.client("orders") as producer, it.client("stock") as client:
+            consumer = Consumer(client, acknowledge=False)
+            await client.subscribe("stock", consumer)
+            it.proxy.set_fault(("broker", "stock"), "duplication", probability=1.0)
+            await producer.publish(message(1), None)
+            await until(lambda: len(consumer.got) == 2)
+            assert [again for _, _, again in consumer.got] == [False, False]
+            it.heal()
+            consumer.answer(consumer.got[0][0])
+            await until_settled(broker, set())
+
+    with running("embedded-quorum", tmp_path) as broker:
+        play(go(broker))
+
+
+def test_each_side_learns_at_once_that_the_other_one_is_gone(tmp_path: Path) -> None:
+    """Although a proxy stands in between: of a killed broker its producers, and of a consumer that is away the broker, which counts nothing as delivered to it."""
+
+    async def go(broker: Embedded) -> None:
+        async with between(broker) as it, it.client("orders") as producer:
+            async with it.client("stock") as client:
+                await client.subscribe("stock", Consumer(client))
+                await insist(producer, message(1))
+                await until_settled(broker, set())
+            await producer.publish(message(2), None)
+            broker.pause()
+            waiting = asyncio.ensure_future(producer.publish(message(3), None))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            broker.kill()
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(waiting, 60)
+            broker.restart()
+            await broker.pending()
+            await insist(producer, message(4))
+            async with it.client("stock") as client:
+                consumer = Consumer(client)
+                await client.subscribe("stock", consumer)
+                await until_settled(broker, set())
+            assert [(one.message.tx, again) for one, _, again in consumer.got] == [(2, False), (4, False)]
+
+    with running("embedded-quorum", tmp_path) as broker:
+        play(go(broker))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_no_event_of_a_partition_is_skipped_because_it_was_lost_or_overtaken(moved: bool, tmp_path: Path) -> None:
+    async def go(broker: Embedded) -> None:
+        async with between(broker) as it, it.client("orders") as producer, it.client("stock") as client:
+            consumer = Consumer(client)
+            await client.subscribe("stock", consumer)
+            await producer.publish(message(0), None)
+            await until_settled_partition(consumer, [0])
+            if moved:
+                it.proxy.set_fault(("broker", "stock"), "delay", delay=0.05)
+            else:
+                it.cut("broker", "stock")
+            await producer.publish(message(1), None)
+            await until(lambda: it.proxy.in_flight if moved else it.lost)
+            it.heal()
+            for tx in (2, 3):
+                await producer.publish(message(tx), None)
+            await until_settled_partition(consumer, [0, 1, 2, 3])
+            await until_settled(broker, set())
+
+    spec = {"partitions": 1, "fetch": 4, "commit_every": 0.0, "delivery_limit": None, "backoff": [], "nack": False}
+    with running("embedded-quorum", tmp_path, **spec, redelivery=60.0 if moved else SOON) as broker:
+        play(go(broker))
+
+
+def test_a_service_that_was_cut_off_gets_its_events_afterwards_in_both_worlds() -> None:
+    fault = {"kind": "partition", "a": ["s1"], "at": "0s", "duration": "1.2s"}
+    scenario = lab(faults=[fault], broker={"redelivery": "300ms"}).replace(**{"policies.publish_timeout": "400ms"})
+    real = simtx.execute(scenario, "outbox", seed=3)
+    simulated = simtx.simulate(scenario, "outbox", seed=3, trace="full")
+    assert_sound(real)
+    assert set(outcomes(real)) == {"committed"}
+    assert outcomes(simulated) == outcomes(real)
+    assert check_log(simulated.trace, simulated.strategy).ok
+    for run in (real, simulated):
+        cut = {(entry.node, entry.peer) for entry in run.trace if entry.kind == "drop"}
+        assert cut == {("broker", "s1")}  # s1 has nothing to say before it has heard something
+        assert any(entry.kind == "redeliver" for entry in run.trace)
