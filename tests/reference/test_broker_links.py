@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 import simtx
 from simtx.conformance.check import check_log
+from simtx.protocols import strategy
+from simtx.protocols.extras import own_nodes
 from simtx.reference.brokers.embedded import EmbeddedClient
-from simtx.reference.processes.faults import proxied_links
+from simtx.reference.processes.faults import Injectors, Stage, proxied_links
 from simtx.reference.processes.proxy import FaultyLink, LinkProxy, transaction
 from simtx.reference.run_folder import scratch
 from simtx.reference.wire.connection import Frame
+from simtx.workload.faults import fault_plan
 from tests.reference.test_brokers import (
     SECRET,
     Consumer,
@@ -208,3 +213,20 @@ def test_a_service_that_was_cut_off_gets_its_events_afterwards_in_both_worlds() 
         cut = {(entry.node, entry.peer) for entry in run.trace if entry.kind == "drop"}
         assert cut == {("broker", "s1")}  # s1 has nothing to say before it has heard something
         assert any(entry.kind == "redeliver" for entry in run.trace)
+
+
+@pytest.mark.parametrize(("name", "broker"), [("outbox", True), ("outbox", False), ("cornus", False)])
+def test_what_has_no_proxy_before_it_does_not_keep_a_fault_from_the_other_links(name: str, broker: bool) -> None:
+    scenario = lab(faults=[{"kind": "partition", "a": ["s1"], "at": "0s", "duration": "1s"}])
+    chosen = strategy(name, scenario.policies)
+    links = proxied_links(["s0", "s1", *own_nodes(chosen)], broker=broker)
+    proxy = LinkProxy(SECRET, links, lambda name: None)
+    answers = []
+    stage = SimpleNamespace(
+        options=SimpleNamespace(seed=1), links=links, tell=lambda name, **frame: answers.append(proxy.control(frame))
+    )
+    (planned,) = fault_plan(scenario, chosen)
+    Injectors(cast("Stage", stage))._links(planned)
+    assert [answer["type"] for answer in answers] == ["state"]
+    cut = {link for link, passage in proxy._passages.items() if passage.link.fates() == ()}
+    assert cut == {link for link in links if "s1" in link}

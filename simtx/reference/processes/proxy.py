@@ -465,6 +465,8 @@ class LinkProxy:
         passage.link.add(kind, probability, delay)
         if reset:
             passage.reset()
+            if link[0] == BROKER:  # what it says travels on the connections of its clients
+                self._passage((link[1], BROKER)).reset()
 
     def clear(
         self, link: Link, kind: str | None = None, *, probability: float | None = None, delay: Delay | None = None
