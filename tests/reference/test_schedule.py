@@ -81,8 +81,11 @@ def test_who_reads_a_run_is_told_of_links_that_are_not_cut(
     assert [note.partition(":")[0] for note in notes] == [told] * bool(told)
 
 
-def test_who_reads_a_run_is_told_that_messages_to_a_server_are_not_lost() -> None:
+def test_who_reads_a_run_is_told_which_links_lose_nothing_although_the_network_does() -> None:
     scenario = simtx.load("transfer-lab").replace(**{"network.loss": 0.1})
     chosen = strategy("outbox", scenario.policies)
     assert left_out(scenario, chosen, {}, resumed=False, embedded=True) == []
     assert len(left_out(scenario, chosen, {}, resumed=False, embedded=False)) == 1
+    away = scenario.replace(**{"network.client_zone": "frankfurt/a"})
+    (note,) = left_out(away, chosen, {}, resumed=False, embedded=True)
+    assert note.startswith("no proxy stands before the client:")

@@ -661,13 +661,15 @@ def left_out(
         }
         notes += [f"{what}: this run is without those of the scenario" for what, there in parts.items() if there]
     hit = {end for planned in fault_plan(scenario, strategy) for ends in planned.links for end in ends}
-    servers = []
-    if strategy.uses_broker and not embedded and (BROKER in hit or link_chances(scenario)):
-        servers.append("NATS")
-    if extras(strategy).uses_vote_store and (VOTE_STORE in hit or link_chances(scenario)):
-        servers.append("the vote store")
+    chances, bare = link_chances(scenario), []
+    if strategy.uses_broker and not embedded and (BROKER in hit or chances):
+        bare.append("NATS")
+    if extras(strategy).uses_vote_store and (VOTE_STORE in hit or chances):
+        bare.append("the vote store")
+    if scenario.network.client_zone is not None and chances:
+        bare.append("the client")
     notes += [
         f"no proxy stands before {one}: faults of links hit those between nodes, and none of those to it"
-        for one in servers
+        for one in bare
     ]
     return notes
