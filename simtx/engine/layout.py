@@ -322,7 +322,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_push": (None, (_ENGINE, _DOUBLE, _INT, _INT)),
     "engine_arrivals": (None, (_ENGINE,)),
     "engine_host": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE)),
-    "engine_process": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE)),
+    "engine_process": (None, (_ENGINE, _INT, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_start": (_INT, (_ENGINE, _INT, _INT)),
     "engine_process_busy": (_DOUBLE, (_ENGINE, _INT)),
     "engine_figures": (None, (_ENGINE, _INT, c.POINTER(Figures))),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtx.arguments import SEED, checked, choice, flag, instance, listed, optional, path, progress, table, text, whole
 from simtx.errors import RunFailed, ScenarioError
+from simtx.event_log.entries import Seconds
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
@@ -23,7 +24,7 @@ from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.backends import Backends, check_broker, check_disk, check_faults, check_store
 from simtx.reference.processes.faults import triggered
 from simtx.reference.processes.launcher import Launcher, Options
-from simtx.reference.processes.preflight import check, check_address, provider_of
+from simtx.reference.processes.preflight import check, check_address, provider_of, store_of
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder import scratch, strategies
 from simtx.reference.run_folder.collect import Left, gather
@@ -261,11 +262,17 @@ class Session:
             schedule: What to play.
             course: How, once all processes are up; returns the transactions that are not through. None: `Launcher.play`.
         """
+        before: dict[str, tuple[int, float]] = {}
+        used: dict[str, float] = {}
 
         async def whole(launcher: Launcher) -> tuple[float, float, list[int], set[int], list[str]]:
             launcher.write(schedule)
             await launcher.start()
+            before.update(await asyncio.to_thread(self.backends.used))
             unfinished = await (course or Launcher.play)(launcher)
+            for node, (server, seconds) in (await asyncio.to_thread(self.backends.used)).items():
+                if node in before and before[node][0] == server:  # otherwise it was killed, and is another one
+                    used[node] = seconds - before[node][1]
             return launcher.origin, time.monotonic(), unfinished, launcher.waiting, launcher.notes
 
         origin, end, unfinished, waiting, notes = self.inside(whole)
@@ -274,6 +281,10 @@ class Session:
         for node in self.scenario.services:
             changes[node], values[node], left[node] = self._stored[node]
         rows = entries(self.folder.logs())
+        rows += [
+            [None, end, "used", node, -1, None, "host", "", store_of(node), Seconds(seconds).text()]
+            for node, seconds in used.items()
+        ]
         if short := schedule.used_up(self.scenario, rows, origin):
             notes = [*notes, short]
         return gather(

@@ -115,6 +115,10 @@ class ProcessorTimes:
     effect: float
     transaction: float
     forced_write: float = 0.0
+    event_aside: float = 0.0
+    transaction_aside: float = 0.0
+    forced_write_aside: float = 0.0
+    mark_aside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +267,7 @@ class Calibration:
         )
 
     def _hosts(self, scenario: Scenario) -> Mapping[str, HostSpec]:
-        """The hosts of the scenario with the processor times of this machine; if it has none, this machine with all nodes on it.
-
-        All but the clients: what they do for a transaction takes no machine, and a small part of what handling an event takes elsewhere.
-        """
+        """The hosts of the scenario with the processor times of this machine; if it has none, this machine with all nodes and the clients on it."""
         times = self.processor
         if times is None:
             return scenario.hosts
@@ -276,7 +277,7 @@ class Calibration:
         if scenario.hosts:
             return {name: dataclasses.replace(host, **measured) for name, host in scenario.hosts.items()}
         cores = self.machine.get("cores", "")
-        nodes = (*scenario.services, HUB, BROKER)
+        nodes = (*scenario.services, HUB, BROKER, CLIENT)
         return {
             "machine": HostSpec(
                 int(cores) if cores.isdecimal() and int(cores) else 1, 1.0, nodes, 0, parallel=False, **measured
@@ -293,7 +294,8 @@ class Calibration:
             own = self.processor.forced_write
         else:
             own = 0.0 if block.endswith(f">{CLIENT}") else self.processor.event
-            own += 0.0 if block.startswith(f"link.{CLIENT}>") else self.processor.effect
+            # a client gets to a request as a process gets to an event
+            own += self.processor.event if block.startswith(f"link.{CLIENT}>") else self.processor.effect
         return Empirical(tuple(max(value - own, 0.0) for value in self.blocks[block].values))
 
     def _fault(self, fault: Fault, services: Iterable[str], hosts: Mapping[str, HostSpec]) -> Fault:

@@ -407,6 +407,10 @@ class HostSpec:
         quantum: Time slice: a process that has had a core for so long goes to the end of the queue, after what it is doing.
         restart: Processor time to start a process anew, after a crash or for an upgrade, behind the downtime of the fault, one time slice after the other. A
             node comes back when it has had it. A service with a relay beside it starts two processes at once.
+        event_aside: Processor time that an event costs other processes of the node when it has been handled, and for which nobody waits.
+        transaction_aside: Likewise, a local transaction: what its database server does.
+        forced_write_aside: Likewise, a forced write outside of local transactions.
+        mark_aside: Likewise, an event of the outbox that is marked as published.
     """
 
     cores: int
@@ -420,6 +424,10 @@ class HostSpec:
     forced_write: float
     quantum: float = 0.003
     restart: float = field(default=0.0, metadata={"later": True})
+    event_aside: float = field(default=0.0, metadata={"later": True})
+    transaction_aside: float = field(default=0.0, metadata={"later": True})
+    forced_write_aside: float = field(default=0.0, metadata={"later": True})
+    mark_aside: float = field(default=0.0, metadata={"later": True})
 
 
 @dataclass(frozen=True, slots=True)

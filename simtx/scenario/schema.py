@@ -556,6 +556,10 @@ class HostFile(Table):
     forced_write: Seconds = 0.0
     quantum: Period = 0.003
     restart: Seconds = 0.0
+    event_aside: Seconds = 0.0
+    transaction_aside: Seconds = 0.0
+    forced_write_aside: Seconds = 0.0
+    mark_aside: Seconds = 0.0
 
 
 class PoliciesFile(Table):

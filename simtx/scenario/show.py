@@ -258,6 +258,10 @@ def _host_text(host: HostSpec) -> str:
             (host.transaction, "a local transaction"),
             (host.forced_write, "a forced write"),
             (host.restart, "a restart"),
+            (host.event_aside, "aside for an event"),
+            (host.transaction_aside, "aside for a local transaction"),
+            (host.forced_write_aside, "aside for a forced write"),
+            (host.mark_aside, "aside for an event that is marked as published"),
         )
         if seconds
     ]

@@ -151,7 +151,7 @@ class Broker:
     def _received_by_process(self, process: Process, publication: _Publication) -> None:
         """On a host, it takes the time of the broker's process first."""
         if self.up:
-            process.run(process.spec.event, self._taken, publication)
+            process.handle(self._taken, publication)
         else:
             self._taken(publication)
 

@@ -128,7 +128,7 @@ class Clients:
         if self._process is None:
             self._leave(call)
         else:
-            self._process.run(self._process.spec.event, self._leave, call)
+            self._process.handle(self._leave, call)
 
     def _leave(self, call: _Call) -> None:
         if not self._remote:

@@ -4,6 +4,9 @@ A process takes up its events one after the other. Those that have something to 
 one event to the next until its time slice is over; then it goes to the end of the queue. What is being done is not interrupted: a slice of some milliseconds is longer than what a
 process does at a time, so that of five processes that wake up together the last one waits for the others. (Processor sharing, the limit of slices that get ever shorter, would let all five
 end together.) Neighbours who never rest take their part of the cores, as if each of them was one more process.
+
+What an event or a local transaction makes other processes of the node do, such as a relay that marks what it has published, takes cores *aside*: each such piece of work is a
+process by itself, which begins when what has caused it is done. Nobody waits for its end.
 """
 
 from __future__ import annotations
@@ -25,15 +28,21 @@ class _Job:
         demand: Processor time in seconds that it still takes.
         size: What it takes in all.
         callback: Called with the argument when it is done.
+        aside: Processor time that others take when it is done.
     """
 
-    __slots__ = ("argument", "callback", "demand", "size")
+    __slots__ = ("argument", "aside", "callback", "demand", "size")
 
-    def __init__(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
+    def __init__(self, demand: float, callback: Callable[[Any], object], argument: Any, aside: float = 0.0) -> None:
         self.demand = demand
         self.size = demand
         self.callback = callback
         self.argument = argument
+        self.aside = aside
+
+
+def _nothing(_: object) -> None:
+    """What follows from work aside."""
 
 
 class Process:
@@ -69,12 +78,30 @@ class Process:
         self._keeps = False  # whether what it starts now needs no new core
         self.busy_time = 0.0
 
-    def run(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
-        """Take so much processor time, after what came before, then call back."""
+    def run(self, demand: float, callback: Callable[[Any], object], argument: Any, aside: float = 0.0) -> None:
+        """Take so much processor time, after what came before, then have others take some aside, and call back."""
         if demand <= 0 and not self._running and not self._waiting and not self._halted:
+            self.aside(aside)
             callback(argument)
             return
-        self._take(_Job(demand, callback, argument), first=False)
+        self._take(_Job(demand, callback, argument, aside), first=False)
+
+    def handle(self, callback: Callable[[Any], object], argument: Any) -> None:
+        """Take the time for an event."""
+        self.run(self.spec.event, callback, argument, self.spec.event_aside)
+
+    def transact(self, callback: Callable[[Any], object], argument: Any) -> None:
+        """Take the time for a local transaction."""
+        self.run(self.spec.transaction, callback, argument, self.spec.transaction_aside)
+
+    def force(self, callback: Callable[[Any], object], argument: Any) -> None:
+        """Take the time for a forced write."""
+        self.run(self.spec.forced_write, callback, argument, self.spec.forced_write_aside)
+
+    def aside(self, demand: float) -> None:
+        """Have another process of the node take so much processor time, for which nobody waits."""
+        if demand > 0:
+            self.host.enter(_Job(demand, _nothing, None), self)
 
     def go_on_with(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
         """Take so much processor time before whatever has been waiting, then call back: a part of what is being handled."""
@@ -96,7 +123,7 @@ class Process:
             self._fill()
 
     def crash(self) -> None:
-        """Forget everything."""
+        """Forget everything, but for what others have to do."""
         if self._running and not self._halted:
             for job in self._running:
                 self.host.leave(job)
@@ -138,13 +165,14 @@ class Process:
 
     def finished(self, job: _Job) -> None:
         """The host has given a job its time; one that ends at the same moment may have crashed the process."""
-        if job not in self._running:
+        if job not in self._running:  # or which others have done
             return
         self._running.remove(job)
         if not self._running:
             self.busy_time += self.host.now - self._busy_since
         self._sliced += job.size
         self._keeps = self._sliced < self.spec.quantum
+        self.aside(job.aside)
         job.callback(job.argument)
         if not self._halted:
             self._fill()

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, LogOnce, Message, Publish, Request
+from simtx.protocols import (
+    Acknowledge,
+    Answer,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    LogOnce,
+    MarkOutbox,
+    Message,
+    Publish,
+    Request,
+)
 from simtx.simulator.host import Process, Start
 from simtx.simulator.node import Node, Surroundings
 from simtx.simulator.running_machine import RunningMachine
@@ -54,7 +66,7 @@ class HostedNode(Node):
     def receive(self, message: Message) -> None:
         """A message arrives from the network."""
         if self.up:
-            self.process.run(self.process.spec.event, self._take, message)
+            self.process.handle(self._take, message)
         else:
             self.dropped(message)
 
@@ -66,7 +78,7 @@ class HostedNode(Node):
     def deliver(self, delivery: Delivery) -> None:
         """A delivery arrives from the broker."""
         if self.up:
-            self.process.run(self.process.spec.event, super().deliver, delivery)
+            self.process.handle(super().deliver, delivery)
         else:
             self.dropped(delivery.message)
 
@@ -74,25 +86,25 @@ class HostedNode(Node):
         """The client's request arrives; whether it has met somebody, even if that is a node which crashes over it."""
         if not self.up:
             return False
-        self.process.run(self.process.spec.event, super().request, request)
+        self.process.handle(super().request, request)
         return True
 
     def confirm(self, confirmation: tuple[RunningMachine, Done]) -> None:
         """The broker's ack of a publication arrives, or its time is over."""
         if confirmation[0].alive:
-            self.process.run(self.process.spec.event, super().confirm, confirmation)
+            self.process.handle(super().confirm, confirmation)
 
     def served(self, work: Work) -> None:
         """The service time of a local transaction is over, or comes when it has its locks; its processor time comes on top."""
         if work.inside >= 0:
             super().served(work)
         elif self.pool is not None and work.epoch == self.pool.epoch:
-            self.process.run(self.process.spec.transaction, super().served, work)
+            self.process.transact(super().served, work)
 
     def worked(self, work: Work) -> None:
         """The service time of a local transaction that works with its locks is over; its processor time comes on top."""
         if self.pool is not None and work.epoch == self.pool.epoch:
-            self.process.run(self.process.spec.transaction, super().worked, work)
+            self.process.transact(super().worked, work)
 
     def _ring(self, token: Token) -> None:
         actor = token.owner
@@ -104,10 +116,10 @@ class HostedNode(Node):
         late = actor.timers[token.kind] = Token(actor, token.kind, self._ring)
         late.seen = float("inf")
         token.owner = None
-        self.process.run(self.process.spec.event, super()._ring, late)
+        self.process.handle(super()._ring, late)
 
     def _wake(self, daemon: RunningMachine) -> None:
-        self.process.run(self.process.spec.event, super()._wake, daemon)
+        self.process.handle(super()._wake, daemon)
 
     # --- what goes out ----------------------------------------------------------------------------------------------------------
 
@@ -119,6 +131,8 @@ class HostedNode(Node):
 
     def _rest(self, actor: RunningMachine, effect: Effect) -> bool:
         if effect is not _TURN:
+            if type(effect) is MarkOutbox:
+                self.process.aside(self.process.spec.mark_aside)
             return super()._rest(actor, effect)
         self.process.go_on_with(self.process.spec.effect, self._sent, actor)
         return False
@@ -131,7 +145,7 @@ class HostedNode(Node):
             self._run(actor, actor.effects, actor.rest)
 
     def _force(self, callback: Callable[[Any], object], argument: Any, tx: int) -> None:
-        self.process.run(self.process.spec.forced_write, self._write, (callback, argument, tx))
+        self.process.force(self._write, (callback, argument, tx))
 
     def _write(self, write: tuple[Callable[[Any], object], Any, int]) -> None:
         self.disk.force(*write)

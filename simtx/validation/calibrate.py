@@ -24,13 +24,14 @@ from simtx.event_log.entries import BranchEnded, Durability, Seconds
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve
-from simtx.protocols.names import CLIENT
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.reference.execute import execute
 from simtx.reference.processes.backends import Backends, check_broker, check_store
+from simtx.reference.processes.preflight import relay_of, store_of
 from simtx.reference.run_folder import scratch
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
-from simtx.scenario.calibration import BLOCKS, Block, Calibration, ProcessorTimes
+from simtx.scenario.calibration import BLOCKS, SERVICE, Block, Calibration, ProcessorTimes
 from simtx.validation.blocks import Leg, legs
 from simtx.validation.correlation import common_mode
 from simtx.validation.stalls import Stall, Watcher
@@ -54,6 +55,8 @@ _HANDLED: Final = frozenset(("request", "receive", "deliver", "timer", "confirm"
 _SENT: Final = frozenset(("send", "publish", "acknowledge", "answer"))
 """Entries about what a process has sent."""
 _LOCAL: Final = frozenset(("transact", "execute", "prepare"))
+_DOES: Final = ("event", "transaction", "forced_write", "mark")
+"""What takes a process time, beside what it sends."""
 _FORCED: Final[Mapping[str, type[Durability] | type[BranchEnded]]] = {
     "append": Durability,
     "commit": BranchEnded,
@@ -184,29 +187,40 @@ def calibrated(
 
 
 def within_legs(times: ProcessorTimes, known: Mapping[str, Block]) -> ProcessorTimes:
-    """Processor times that are no longer than the legs which they are parts of.
+    """Processor times that are no longer than the legs which they are parts of; what a leg cannot hold is taken aside.
 
-    A process also works for what nobody waits for, such as its own log: a fit over all that it has used takes that for work on the way. What a leg
-    cannot hold is left out.
+    A process also works for what nobody waits for, such as its own log: a fit over all that it has used takes that for work on the way.
     """
     mean = {name: block.mean for name, block in known.items()}
-    links = [mean[name] for name in ("link.hub>service", "link.service>hub") if name in mean]
-    event = min([times.event, *(max(one - times.effect, 0.0) for one in links)])
+    links = [mean[name] - times.effect for name in ("link.hub>service", "link.service>hub") if name in mean]
+    links += [mean[name] / 2 for name in ("link.client>hub", "link.client>service") if name in mean]  # two events
+    event = min([times.event, *(max(one, 0.0) for one in links)])
     write = min([times.forced_write, *(mean[name] for name in ("second-phase", "forced") if name in mean)])
     transaction = times.transaction
     if "local" in mean:
         bare = mean.get("second-phase", write) - write  # until a commit is durable, beside the processor time
         transaction = min(transaction, max(mean["local"] - bare, 0.0))
-    return ProcessorTimes(event, times.effect, transaction, write)
+    return dataclasses.replace(
+        times,
+        event=event,
+        transaction=transaction,
+        forced_write=write,
+        event_aside=times.event_aside + times.event - event,
+        transaction_aside=times.transaction_aside + times.transaction - transaction,
+        forced_write_aside=times.forced_write_aside + times.forced_write - write,
+    )
 
 
 def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
-    """What an event, an effect, a local transaction and a forced write cost a process, from what all processes of some runs have used.
+    """What an event, an effect, a local transaction and a forced write cost, from what all processes of some runs have used.
 
     What a process sends, it sends one after the other: an effect costs the median time between two messages of one transaction that follow each other in the log.
-    The rest of a node's processor time is taken as a x events + b x local transactions + c x other forced writes; a, b and c are fitted over all
-    nodes of all runs (non-negative least squares; D. Chen, R. Plemmons, "Nonnegativity constraints in numerical analysis", 2009). Hubs have no local
-    transactions, services of a saga no other forced writes, so that the three are told apart. The relay of a service counts as a part of it.
+    The rest of a process's time is taken as a x events + b x local transactions + c x other forced writes + d x events of an outbox that its relay marks as published +
+    e x seconds; all but the first are fitted over all processes of all runs (non-negative least squares; D. Chen, R. Plemmons, "Nonnegativity constraints in numerical
+    analysis", 2009). Hubs have no local transactions, services of a saga no other forced writes, and relays neither, so that they are told apart. What a process uses while
+    nothing happens, e, is in no processor time. Where there are too few kinds of processes to tell it from events, it is taken for 0.
+
+    Nobody waits for a mark: it is an aside. So is what database servers of our own have used for a local transaction and so on, which is fitted likewise over the servers.
 
     Args:
         runs: Real runs, at low load.
@@ -214,38 +228,106 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
     Returns:
         The times, or None if no process has said what it has used.
     """
-    counted: list[tuple[int, int, int, int]] = []
-    used: list[float] = []
+    own, servers = _Fit(), _Fit()
     gaps: list[float] = []
     for run in runs:
-        events, sent, work, forced = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-        seconds: dict[str, float] = defaultdict(float)
-        last: dict[str, LogEntry] = {}
-        for entry in run.trace:
-            if entry.kind == "used" and entry.actor != "fault":  # that is a start after a crash
-                seconds[entry.node] += Seconds.read(entry).seconds
-            elif entry.kind in _HANDLED:
-                events[entry.node] += 1
-            elif entry.kind in _LOCAL:
-                work[entry.node] += 1
-            elif entry.kind in _SENT:
-                sent[entry.node] += 1
-                before = last.get(entry.node)
-                if before is not None and before.kind == entry.kind == "send" and before.cause == entry.cause:
-                    gaps.append(entry.time - before.time)
-            reader = _FORCED.get(entry.kind)
-            if reader is not None and reader.read(entry).forced:
-                forced[entry.node] += 1
-            last[entry.node] = entry
-        nodes = [node for node in seconds if node != CLIENT]
-        counted += [(sent[node], events[node], work[node], forced[node]) for node in nodes]
-        used += [seconds[node] for node in nodes]
-    if not used:
+        used, done, end = _done(run, gaps)
+        nodes = {CLIENT: CLIENT, BROKER: BROKER, run.strategy.hub: HUB}
+        for process, (node, seconds) in used.items():
+            strategy = run.strategy.name
+            if process == store_of(node):
+                did = done[node] + done[relay_of(node)]
+                del did["event"], did["sent"]  # which are no work of a database
+                servers.add((strategy, *sorted(did)), did, seconds, end)
+            else:
+                kind = process == relay_of(node) or nodes.get(node, SERVICE)
+                own.add((strategy, kind), done[process], seconds, end)
+    if not own.used:
         return None
     effect = float(np.median(gaps)) if gaps else 0.0
-    numbers = np.array(counted, dtype=float)
-    (event, transaction, write), _ = nnls(numbers[:, 1:], np.maximum(np.array(used) - effect * numbers[:, 0], 0.0))
-    return ProcessorTimes(float(event), effect, float(transaction), float(write))
+    time, aside = own.times(effect), servers.times(0.0)
+    return ProcessorTimes(
+        time["event"],
+        effect,
+        time["transaction"],
+        time["forced_write"],
+        transaction_aside=aside["transaction"],
+        forced_write_aside=aside["forced_write"],
+        mark_aside=time["mark"] + aside["mark"],
+    )
+
+
+def _done(run: Run, gaps: list[float]) -> tuple[dict[str, tuple[str, float]], dict[str, Counter[str]], float]:
+    """Processes of a run with their nodes and the seconds that each has used, how often each has done what, and how long the run was.
+
+    To `gaps` come the times between two messages of one transaction.
+    """
+    used: dict[str, tuple[str, float]] = {}
+    done: dict[str, Counter[str]] = defaultdict(Counter)
+    last: dict[str, LogEntry] = {}
+    end = 0.0
+    relays = {event.node for event in run.trace if event.kind == "used" and event.name == relay_of(event.node)}
+    for entry in run.trace:
+        kind, process, end = entry.kind, entry.node, max(end, entry.time)
+        polls = kind == "handle" and entry.tx < 0 and entry.name == "poll"
+        if process in relays and (polls or kind in ("publish", "confirm")):
+            process = relay_of(process)
+            done[process]["mark"] += kind == "confirm"
+        if kind == "used" and entry.actor == "fault":
+            continue  # a start after a crash
+        if kind == "used":
+            before = used.get(entry.name, (process, 0.0))[1]
+            used[entry.name] = process, before + Seconds.read(entry).seconds
+        elif kind in _HANDLED or polls:
+            done[process]["event"] += 1
+            done[BROKER]["sent"] += kind == "deliver"
+        elif kind == "arrive":
+            done[CLIENT]["event"] += 1
+        elif kind in _LOCAL:
+            done[process]["transaction"] += 1
+        elif kind in _SENT:
+            done[process]["sent"] += 1
+            done[BROKER]["event"] += kind == "publish"
+            previous = last.get(entry.node)
+            if previous is not None and previous.kind == kind == "send" and previous.cause == entry.cause:
+                gaps.append(entry.time - previous.time)
+        reader = _FORCED.get(kind)
+        if reader is not None and reader.read(entry).forced:
+            done[process]["forced_write"] += 1
+        last[entry.node] = entry
+    return used, done, end
+
+
+class _Fit:
+    """Processor time as so much for each thing that was done.
+
+    Attributes:
+        used: Of each process of each run, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.used: list[float] = []
+        self._counted: list[tuple[float, ...]] = []
+        self._sent: list[int] = []
+        self._kinds: set[object] = set()
+
+    def add(self, kind: object, done: Counter[str], seconds: float, end: float) -> None:
+        """One more process, which lived until the end of its run; those of a kind do the same things in the same proportions."""
+        self.used.append(seconds)
+        self._counted.append((*(float(done[what]) for what in _DOES), end))
+        self._sent.append(done["sent"])
+        self._kinds.add(kind)
+
+    def times(self, effect: float) -> dict[str, float]:
+        """Seconds for each thing, beside `effect` for each that was sent."""
+        if not self.used:
+            return dict.fromkeys(_DOES, 0.0)
+        numbers = np.array(self._counted)
+        happens = np.count_nonzero(numbers[:, :-1].any(axis=0))
+        if len(self._kinds) <= happens:  # too few to tell what is used while nothing happens
+            numbers[:, -1] = 0.0
+        found, _ = nnls(numbers, np.maximum(np.array(self.used) - effect * np.array(self._sent), 0.0))
+        return {what: float(seconds) for what, seconds in zip(_DOES, found[:-1], strict=True)}
 
 
 def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:

@@ -195,6 +195,8 @@ def test_hosts_are_played_alike(strategy: Strategy) -> None:
     host = HostSpec(2, 1.0, ("orders", "inventory", "hub", "broker", "client"), 1, False, 0.001, 0.001, 0.002, 0.001)
     crowded = replace(shortened("checkout-outages", 40), hosts={"host": host})
     assert differs(crowded, strategy) == ""
+    asides = {"event_aside": 0.0007, "transaction_aside": 0.001, "forced_write_aside": 0.0003, "mark_aside": 0.002}
+    assert differs(replace(crowded, hosts={"host": replace(host, **asides)}), strategy) == ""
 
 
 @pytest.mark.parametrize("strategy", [TwoPhaseCommit(), Outbox(wake=True)], ids=lambda one: one.name)

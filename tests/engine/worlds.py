@@ -276,7 +276,15 @@ def some_hosts(pick: Chooser, roles: list[str]) -> dict[str, HostSpec]:
             made = HostSpec(
                 pick.choice([1, 2, 4]), 2.0, nodes, pick.choice([0, 3]), pick.choice([True, False]), *times, 0.0004
             )
-            hosts[f"host{number}"] = replace(made, restart=100 * made.event)
+            asides = [pick.choice([0.0, 0.0006]) for _ in range(4)]
+            hosts[f"host{number}"] = replace(
+                made,
+                restart=100 * made.event,
+                event_aside=asides[0],
+                transaction_aside=asides[1],
+                forced_write_aside=asides[2],
+                mark_aside=asides[3],
+            )
     return hosts
 
 

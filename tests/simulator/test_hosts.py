@@ -117,6 +117,21 @@ def test_what_an_event_goes_on_with_comes_before_the_next_and_a_crash_forgets_al
     assert process.account() == pytest.approx(5.5)
 
 
+@pytest.mark.parametrize(("cores", "expected"), [(1, [1.0, 4.5]), (2, [1.0, 2.0])])
+def test_nobody_waits_for_what_is_done_aside_but_for_its_core(cores: int, expected: list[float]) -> None:
+    env = Environment()
+    described = replace(spec(cores), event=1.0, event_aside=3.0)
+    host = Host(env, described)
+    process, other = Process(host, described), Process(host, described)
+    done: list[float] = []
+    process.handle(lambda _: done.append(env.now), None)
+    env.call_in(1.5, lambda _: other.run(0.5, lambda _: done.append(env.now), None))
+    env.call_in(2.0, lambda _: process.crash())  # what others do goes on
+    env.run()
+    assert done == pytest.approx(expected)
+    assert process.account() == pytest.approx(1.0)
+
+
 def test_what_comes_in_while_an_event_is_handled_waits_behind_what_came_before() -> None:
     env = Environment()
     described = spec()

@@ -203,9 +203,10 @@ def test_an_error_whose_interval_reaches_across_its_target_is_undecided() -> Non
 def test_processor_times_are_found_from_what_processes_have_used() -> None:
     entries: list[LogEntry] = []
 
-    def add(kind: str, node: str, detail: str = "", count: int = 1) -> None:
+    def add(kind: str, node: str, detail: str = "", count: int = 1, name: str = "") -> None:
         entries.extend(
-            LogEntry(len(entries) + k, 1.0 + k * 5e-5, kind, node, k, None, "", "", "", detail) for k in range(count)
+            LogEntry(len(entries) + k, 1.0 + k * 5e-5, kind, node, k, None, "", "", name or node, detail)
+            for k in range(count)
         )
 
     for node, events, sent, work, forced in (("hub", 200, 300, 0, 100), ("s0", 50, 60, 50, 0), ("s1", 65, 70, 50, 50)):
@@ -215,14 +216,42 @@ def test_processor_times_are_found_from_what_processes_have_used() -> None:
         add("append", node, "forced", count=forced)
         add("append", node, "lazy", count=7)
         add("used", node, repr(2e-4 * events + 5e-5 * sent + 1.5e-3 * work + 4e-4 * forced))
-    add("used", "client", "1.0")
-    times = processor_times([SimpleNamespace(trace=EventLog(entries))])  # type: ignore[list-item]
+    add("arrive", "client", count=40)
+    add("used", "client", repr(40 * 2e-4))
+    two_phase = SimpleNamespace(name="2pc", hub="hub")
+    run: Any = SimpleNamespace(trace=EventLog(entries), strategy=two_phase)
+    times = processor_times([run])
     assert times is not None
-    assert times.event == pytest.approx(2e-4)
-    assert times.effect == pytest.approx(5e-5)
-    assert times.transaction == pytest.approx(1.5e-3)
-    assert times.forced_write == pytest.approx(4e-4)
-    assert processor_times([SimpleNamespace(trace=EventLog([]))]) is None  # type: ignore[list-item]
+    assert dataclasses.astuple(times) == pytest.approx((2e-4, 5e-5, 1.5e-3, 4e-4, 0.0, 0.0, 0.0, 0.0))
+    empty: Any = SimpleNamespace(trace=EventLog([]), strategy=two_phase)
+    assert processor_times([empty]) is None
+
+    for node, work, forced in (("hub", 0, 100), ("s0", 50, 0), ("s1", 50, 50)):  # database servers
+        add("used", node, repr(6e-4 * work + 3e-4 * forced + 0.02), name=f"{node}.store")
+    idle: Any = SimpleNamespace(trace=EventLog(entries), strategy=two_phase)
+    times = processor_times([idle])
+    assert times is not None
+    assert times.transaction_aside > 6e-4  # too few kinds of servers to tell what they use all the time
+    # Beside it an outbox with relays that poll and mark. Enough kinds of processes tell apart what is used all the time.
+    entries = []
+    for node, count in (("s0", 100), ("s1", 0)):
+        add("deliver", node, count=50)
+        add("transact", node, "action done", count=50)
+        add("used", node, repr(50 * (2e-4 + 1.5e-3)))
+        for _ in range(70):
+            entries.append(LogEntry(len(entries), 2.0, "handle", node, -1, None, "", "", "poll", ""))
+        add("publish", node, count=count)
+        add("confirm", node, count=count)
+        add("used", node, repr((70 + count) * 2e-4 + count * (7e-4 + 5e-5)), name=f"{node}.relay")
+        add("used", node, repr(50 * 6e-4 + count * 9e-4 + 10 * 0.02), name=f"{node}.store")
+    add("arrive", "client", count=60)
+    add("used", "client", repr(60 * 2e-4))
+    add("used", "broker", repr(100 * (2e-4 + 5e-5)))
+    entries.append(LogEntry(len(entries), 10.0, "end", "", -1, None, "", "", "", ""))
+    outbox: Any = SimpleNamespace(trace=EventLog(entries), strategy=SimpleNamespace(name="outbox", hub=None))
+    times = processor_times([idle, outbox])
+    assert times is not None
+    assert dataclasses.astuple(times) == pytest.approx((2e-4, 5e-5, 1.5e-3, 4e-4, 0.0, 6e-4, 3e-4, 1.6e-3), rel=0.02)
 
 
 def test_no_processor_time_is_longer_than_its_leg() -> None:
@@ -235,7 +264,7 @@ def test_no_processor_time_is_longer_than_its_leg() -> None:
         "forced": Block(50, (0.001,)),
     }
     cut = within_legs(ProcessorTimes(6e-4, 1e-4, 2e-3, 5e-4), known)
-    assert dataclasses.astuple(cut) == pytest.approx((3e-4, 1e-4, 6e-4, 5e-4))
+    assert dataclasses.astuple(cut) == pytest.approx((3e-4, 1e-4, 6e-4, 5e-4, 3e-4, 1.4e-3, 0.0, 0.0))
     short = ProcessorTimes(1e-4, 1e-4, 1e-4, 1e-4)
     assert within_legs(short, known) == short
     assert within_legs(ProcessorTimes(6e-4, 1e-4, 2e-3, 5e-4), {}) == ProcessorTimes(6e-4, 1e-4, 2e-3, 5e-4)
@@ -286,7 +315,7 @@ def test_a_calibration_keeps_its_processor_times_and_takes_them_out_of_its_legs(
     applied = kept.apply(simtx.load("transfer-lab"))
     (host,) = applied.hosts.values()
     assert (host.cores, host.event, host.transaction) == (2, 1e-4, 3e-4)
-    assert set(host.nodes) == {"sender", "receiver", "hub", "broker"}  # a client is somewhere else
+    assert set(host.nodes) == {"sender", "receiver", "hub", "broker", "client"}
     assert applied.hub.log.forced_write.mean() == pytest.approx(0.0015)
     own = simtx.load("transfer-lab").replace(hosts={"m": {"nodes": ["hub"], "event": "9ms", "cores": 4}})
     (host,) = kept.apply(own).hosts.values()

@@ -98,7 +98,7 @@ static void deliver(Engine *E, Parcel *parcel) {
   if (E->node[parcel->node].up) {
     Waiting what = {.kind = PASS_ON, .event = parcel->event, .tx = parcel->tx, .number = parcel->id};
     Process *process = &E->process[BROKER];
-    if (process->host) take_job(E, process, process->effect, what, 1);
+    if (process->host) take_job(E, process, process->effect, 0.0, what, 1);
     else pass_on(E, what);
   }
   Token *token = parcel->timer = new_token(E);

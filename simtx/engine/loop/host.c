@@ -92,9 +92,17 @@ static void fill(Engine *E, Process *process) {
   }
 }
 
-static void take_job(Engine *E, Process *process, double demand, Waiting what, int first) {
+/* Another process of the node takes so much processor time, for which nobody waits. */
+static void aside(Engine *E, Process *process, double demand) {
+  if (demand <= 0) return;
   Job *job = new_job(E);
-  *job = (Job){.demand = demand, .size = demand, .what = what, .process = process};
+  *job = (Job){.demand = demand, .size = demand, .what = {.kind = ASIDE}, .process = process};
+  enter_host(E, process->host, job, 0);
+}
+
+static void take_job(Engine *E, Process *process, double demand, double others, Waiting what, int first) {
+  Job *job = new_job(E);
+  *job = (Job){.demand = demand, .size = demand, .aside = others, .what = what, .process = process};
   int behind = process->first_waiting && !first; /* while a job calls back, those who came before it are still waiting */
   if (process->running < process->width && !process->halted && !behind) { start_job(E, process, job); return; }
   if (first) {
@@ -106,14 +114,20 @@ static void take_job(Engine *E, Process *process, double demand, Waiting what, i
   ENQUEUE(process->first_waiting, process->last_waiting, job, next);
 }
 
-/* Take so much processor time, after what came before, then do it. */
-static void run_process(Engine *E, Process *process, double demand, Waiting what) {
-  if (demand <= 0 && !process->first && !process->first_waiting && !process->halted) do_job(E, &what);
-  else take_job(E, process, demand, what, 0);
+/* Take so much processor time, after what came before, then have others take some aside, and do it. */
+static void run_process(Engine *E, Process *process, double demand, double others, Waiting what) {
+  if (demand <= 0 && !process->first && !process->first_waiting && !process->halted) {
+    aside(E, process, others);
+    do_job(E, &what);
+  } else {
+    take_job(E, process, demand, others, what, 0);
+  }
 }
 
 static void takes_its_time(Engine *E, Process *process, Waiting what) {
-  run_process(E, process, what.kind == SERVED || what.kind == WORKED ? process->transaction : what.kind == FORCE_WRITE ? process->forced_write : process->event, what);
+  if (what.kind == SERVED || what.kind == WORKED) run_process(E, process, process->transaction, process->transaction_aside, what);
+  else if (what.kind == FORCE_WRITE) run_process(E, process, process->forced_write, process->forced_write_aside, what);
+  else run_process(E, process, process->event, process->event_aside, what);
 }
 
 /* A process stops getting time; what it has to do stays. It gets time again. */
@@ -143,7 +157,7 @@ static void drop_jobs(Engine *E, Job *job) {
   }
 }
 
-/* Forget everything. */
+/* Forget everything, but for what others have to do. */
 static void crash_process(Engine *E, Process *process) {
   if (!process->host) return;
   if (!process->halted)
@@ -158,7 +172,7 @@ static void crash_process(Engine *E, Process *process) {
 /* The host has given a job its time; one that ends at the same moment may have crashed the process. */
 static void finished(Engine *E, Job *job) {
   Process *process = job->process;
-  if (!process) { free_job(E, job); return; }
+  if (!process || job->what.kind == ASIDE) { free_job(E, job); return; }
   Job *before = NULL;
   for (Job *one = process->first; one != job; one = one->next) before = one;
   if (before) before->next = job->next;
@@ -169,7 +183,9 @@ static void finished(Engine *E, Job *job) {
   process->sliced += job->size;
   process->keeps = process->sliced < process->host->quantum;
   Waiting what = job->what;
+  double others = job->aside;
   free_job(E, job);
+  aside(E, process, others);
   do_job(E, &what);
   if (!process->halted) fill(E, process);
   process->keeps = 0;
@@ -198,9 +214,12 @@ static void host_done(Engine *E, Host *host, int64_t version) {
   }
 }
 
-/* A process on a host, by the number of its node. */
-EXPORT void engine_process(Engine *E, int number, int host, int width, double event, double effect, double transaction, double forced_write, double restart) {
-  E->process[number] = (Process){.host = &E->host[host], .width = width, .event = event, .effect = effect, .transaction = transaction, .forced_write = forced_write, .restart = restart};
+/* A process on a host, by the number of its node: how many cores it can use, and its processor times those aside behind the others, then that of a restart. */
+EXPORT void engine_process(Engine *E, int number, int host, int width, const double *times) {
+  E->process[number] = (Process){
+      .host = &E->host[host], .width = width, .event = times[0], .effect = times[1], .transaction = times[2], .forced_write = times[3],
+      .restart = times[8],
+      .event_aside = times[4], .transaction_aside = times[5], .forced_write_aside = times[6], .mark_aside = times[7]};
 }
 EXPORT void engine_host(Engine *E, int host, int cores, int neighbours, double speed, double quantum) {
   E->host[host] = (Host){.cores = cores, .neighbours = neighbours, .speed = speed, .quantum = quantum};
@@ -221,7 +240,7 @@ static void go_on_starting(Engine *E, int number, Process *process) {
   if (process->left > 0) {
     double part = process->left < process->host->quantum ? process->left : process->host->quantum;
     process->left -= part;
-    run_process(E, process, part, (Waiting){.kind = START, .number = number, .thing = process});
+    run_process(E, process, part, 0.0, (Waiting){.kind = START, .number = number, .thing = process});
   } else if (!--E->starting[number]) {
     ASK(E, started(number));
   }

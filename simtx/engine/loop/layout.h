@@ -32,7 +32,7 @@ enum {
 /* Beside MESSAGE, SERVED, WORKED, RING, AT_THE_NODE, LEAVE, CONFIRM, DELIVER and PROVIDED, what may wait until a pause is over. */
 enum { RESUME = 64, TELL, SENT };
 /* Beside most of these, what a process on a host does when it has had the time for it. */
-enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON, START };
+enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON, START, ASIDE };
 
 /* Effects. */
 enum {
@@ -255,7 +255,7 @@ typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; 
 
 /* simtx.simulator.host: what a process has to do, a process, and the cores that it shares. */
 typedef struct Job {
-  double demand, size; /* processor time that it still takes, and in all */
+  double demand, size, aside; /* processor time that it still takes, and in all, and that others take when it is done */
   int32_t over;
   Waiting what;
   struct Process *process;
@@ -265,7 +265,7 @@ typedef struct { double speed, quantum, moment; int64_t version; int32_t cores, 
 typedef struct Process {
   Host *host;
   int32_t width, running, halted, keeps;
-  double event, effect, transaction, forced_write, restart, busy_time, busy_since, sliced;
+  double event, effect, transaction, forced_write, event_aside, transaction_aside, forced_write_aside, mark_aside, restart, busy_time, busy_since, sliced;
   double left; /* of its restart */
   Job *first, *last, *first_waiting, *last_waiting;
 } Process;

@@ -455,7 +455,7 @@ static int waits_for_turn(Engine *E, RunningMachine *actor) {
   Process *process = &E->process[actor->node];
   if (!takes_turn(E, actor)) return 0;
   if (actor->turned) { actor->turned = 0; return 0; }
-  take_job(E, process, process->effect, (Waiting){.kind = SENT, .thing = actor}, 1);
+  take_job(E, process, process->effect, 0.0, (Waiting){.kind = SENT, .thing = actor}, 1);
   return 1;
 }
 

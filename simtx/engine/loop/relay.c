@@ -146,8 +146,9 @@ static void play_listed(Engine *E, RunningMachine *actor, Listed *one) {
   switch (effect.op) {
   case DO_PUBLISH: publish(E, actor, effect.a, one->tx, effect.b, effect.c); break;
   case DO_MARK:
-    if (relay->reading) fail(E, 9); /* the rows that are read are those before the mark */
-    else mark_row(E, node, one->row);
+    if (relay->reading) { fail(E, 9); break; } /* the rows that are read are those before the mark */
+    if (E->process[actor->node].host) aside(E, &E->process[actor->node], E->process[actor->node].mark_aside);
+    mark_row(E, node, one->row);
     break;
   case DO_SET_TIMER: set_timer(E, actor, effect.a, E->learned.number[effect.b], E->learned.number[effect.c]); break;
   case DO_CANCEL_TIMER: cancel_timer(E, actor, effect.a); break;
@@ -189,7 +190,7 @@ static int list_waits_for_turn(Engine *E, RunningMachine *actor, Relay *relay) {
   if (!list_takes_turn(E, actor, relay)) return 0;
   if (actor->turned) { actor->turned = 0; return 0; }
   if (relay->reading) fail(E, 9); /* the rows that are read are those of now */
-  take_job(E, process, process->effect, (Waiting){.kind = SENT, .thing = actor}, 1);
+  take_job(E, process, process->effect, 0.0, (Waiting){.kind = SENT, .thing = actor}, 1);
   return 1;
 }
 

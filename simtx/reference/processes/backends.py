@@ -215,6 +215,15 @@ class Backends:
         """Nodes whose database is a server of our own."""
         return list(self._servers)
 
+    def used(self) -> dict[str, tuple[int, float]]:
+        """Processor time of our own database servers by node: process id, and seconds."""
+        found = {
+            node: server.used()
+            for node, server in self._servers.items()
+            if node not in self._down and node != VOTE_STORE
+        }
+        return {node: one for node, one in found.items() if one is not None}
+
     @property
     def owns_broker(self) -> bool:
         """Whether the broker is a server of our own (the embedded one is a child process like the nodes)."""

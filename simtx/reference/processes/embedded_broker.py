@@ -120,6 +120,7 @@ async def run(program: Program) -> None:
     broker = EmbeddedBroker(place, spec, report, _LARGEST, counted=config["counted"])
     async with program.listening(lambda peer: _accept(broker, peer, config)):
         try:
-            await program.wait()
+            with program.metered():
+                await program.wait()
         finally:
             await broker.close()

@@ -22,6 +22,16 @@ PROVIDER: Final = ".provider"
 """What the process of a provider has behind the name of its service."""
 
 
+def relay_of(node: str) -> str:
+    """Name of the process of a node's relay."""
+    return f"{node}.relay"
+
+
+def store_of(node: str) -> str:
+    """Name of the database server of a node, if it is a server of our own."""
+    return f"{node}.store"
+
+
 def provider_of(service: str) -> str:
     """Name of the process of the provider of a service."""
     return f"{service}{PROVIDER}"

@@ -129,8 +129,10 @@ def _describe_hosts(bound: Binding) -> None:
             if role not in numbers:
                 continue
             width = spec.cores if spec.parallel else 1
-            times = (spec.event, spec.effect, spec.transaction, spec.forced_write, spec.restart)
-            bound.library.engine_process(bound.engine, numbers[role], number, width, *times)
+            times = (spec.event, spec.effect, spec.transaction, spec.forced_write)
+            asides = (spec.event_aside, spec.transaction_aside, spec.forced_write_aside, spec.mark_aside)
+            told = (ctypes.c_double * 9)(*times, *asides, spec.restart)
+            bound.library.engine_process(bound.engine, numbers[role], number, width, told)
             processes[role] = CompiledProcess(processes[role], bound, numbers[role])
 
 

@@ -52,7 +52,8 @@ _KNOWN: Final[Mapping[str, str]] = {
     "kind partitions fetch commit_every delivery_limit backoff nack nack_delay deduplication_by poison poison_transactions poison_until",
     "EventsSpec": "version unread",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
-    "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum restart",
+    "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum restart event_aside "
+    "transaction_aside forced_write_aside mark_aside",
     "Trigger": "transaction effect when occurrence",
     "OperationSpec": "key kind amount parameter low high",
     "CommonMode": "links writes memory shared_flush shared_flush_within",

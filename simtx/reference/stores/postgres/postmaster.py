@@ -159,6 +159,25 @@ class Postmaster:
             _send(pid, signal.SIGCONT)
         self._paused.clear()
 
+    def used(self) -> list[float] | None:
+        """Process id of the server, and the processor time in seconds that it and all its children have used, those that have ended included; None: not known here."""
+        if self._server is None or self._server.poll() is not None:
+            return None
+        server = self._server.pid
+        ticks = 0
+        try:
+            for pid in (*_children(server), server):
+                with contextlib.suppress(
+                    FileNotFoundError, ProcessLookupError
+                ):  # it has ended just now, and is the server's to count
+                    user, system, *of_children = map(
+                        int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+                    )
+                    ticks += user + system + sum(of_children)
+            return [float(server), ticks / os.sysconf("SC_CLK_TCK")] if ticks else None
+        except (OSError, ValueError):
+            return None
+
     def put_back(self, source: str, target: str) -> None:
         """Copy the data from the temporary folder to where it belongs when all is over."""
         self._return = (source, target)

@@ -196,6 +196,11 @@ class PostgresServer:
         """Let it go on after `pause`."""
         self._ask("resume")
 
+    def used(self) -> tuple[int, float] | None:
+        """Its process id, and the processor time in seconds that all its processes have used; None: it is down, or the system does not say."""
+        answer = self._ask("used")
+        return None if answer is None else (int(answer[0]), answer[1])
+
     def __enter__(self) -> Self:
         self.start()
         return self
