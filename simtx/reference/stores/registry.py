@@ -42,6 +42,9 @@ class OwnServer(Protocol):
     def resume(self) -> None:
         """Let it go on after `pause`."""
 
+    def used(self) -> tuple[int, float] | None:
+        """Its process id, and the processor time in seconds that all its processes have used; None: it is down, or nobody says."""
+
     def create_database(self, name: str) -> str:
         """Create a database if it is not there, and return its address."""
 
