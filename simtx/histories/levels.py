@@ -17,6 +17,7 @@ a version has not seen the writer of a later version of the same key. What it ha
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from simtx.errors import ScenarioError
 
@@ -191,7 +192,9 @@ def level_of(name: object) -> Level:
             problem = f"{_CAUSAL_LEVEL!r} counts the order of sessions as it is; leave {_SESSION!r} away"
         else:
             allowed = ", ".join(_FORBIDDEN)
-            problem = f"{name!r} is no level; allowed are {allowed}, each but {_CAUSAL_LEVEL} also with {_SESSION!r} before it"
+            near = get_close_matches(str(name), LEVELS, n=1)
+            meant = f"did you mean {near[0]!r}? Allowed" if near else "allowed"
+            problem = f"{name!r} is no level; {meant} are {allowed}, each but {_CAUSAL_LEVEL} also with {_SESSION!r} before it"
         raise ScenarioError(problem, "consistency")
     base = name.removeprefix(_SESSION)
     session = name.startswith(_SESSION) or base == _CAUSAL_LEVEL

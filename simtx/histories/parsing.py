@@ -131,8 +131,8 @@ def _content(path: Path) -> Entries | EventLog:
         if formats.is_dbcop(content):
             return Entries(formats.read_dbcop(content, path.name), path.name)
         text = decoded(content, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
+    except FileNotFoundError:
+        raise ScenarioError("there is no such file", str(path)) from None
     except Unreadable as error:
         raise ScenarioError(f"cannot be read: {error}", repr(str(path)) if "\0" in str(path) else str(path)) from None
     if _is_event_log(text):

@@ -358,10 +358,8 @@ def run(file: schema.ScenarioFile, arrivals: Arrivals) -> Iterator[Problem]:
             length = plan.transactions / rate if rate and plan.transactions is not None else None
         said = "is expected to last"
     if length is not None and plan.warmup >= length > 0:
-        yield (
-            ("run", "warmup"),
-            f"{duration_text(plan.warmup)} is not shorter than the run, which {said} {duration_text(length)}",
-        )
+        lasting = f"{duration_text(plan.warmup)} is not shorter than the run, which {said} {duration_text(length)}"
+        yield ("run", "warmup"), f"{lasting}; choose a shorter one (0s: none), or a longer run"
 
 
 # --- policies, invariants, notes -------------------------------------------------------------------------------------------------

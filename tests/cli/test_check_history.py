@@ -107,6 +107,11 @@ def test_a_picture_is_drawn_where_it_is_wanted(skew: str, tmp_path: Path, capsys
         ("[1", [], "history.json, line 1: is not valid JSON"),
         ('[{"id": 1}]', [], "history.json, transaction 1, field 'status': expected 'ok', 'fail' or 'info', got None"),
         (ONE, ["--consistency", "strong"], "consistency: 'strong' is no level; allowed are read-uncommitted,"),
+        (
+            ONE,
+            ["--consistency", "snapshot"],
+            "consistency: 'snapshot' is no level; did you mean 'snapshot-isolation'? Allowed are read-",
+        ),
         (ONE, ["--assume", "luck"], "assume: 'luck' is no assumption; allowed are wfr_keys,"),
         (ONE, ["--assume", "commit_order"], "--assume: 'commit_order' is a list; grant it in Python"),
         (ONE, ["--transactions", "local"], "transactions: applies to runs and their event logs only"),
@@ -154,7 +159,7 @@ def test_a_picture_that_cannot_be_written(skew: str, capsys: pytest.CaptureFixtu
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-history", "nowhere.json"]) == 2
-    assert capsys.readouterr().err == "simtx: error: nowhere.json: No such file or directory\n"
+    assert capsys.readouterr().err == "simtx: error: nowhere.json: there is no such file\n"
 
 
 def test_the_installed_command_knows_it(skew: str) -> None:

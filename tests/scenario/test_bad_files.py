@@ -454,7 +454,7 @@ CASES = [
         "warm-up as long as the run",
         'warmup = "2s"',
         'warmup = "20s"',
-        "run.warmup: 20 s is not shorter than the run, which is expected to last 20 s",
+        "run.warmup: 20 s is not shorter than the run, which is expected to last 20 s; choose a shorter one (0s: none), or a longer run",
     ),
     # --- faults, policies, notes
     (
