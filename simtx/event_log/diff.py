@@ -274,7 +274,7 @@ def _lanes(trace: EventLog, what: Compared) -> _Lanes:
         node = "" if entry.kind in _NOWHERE else entry.node
         actor = (
             "" if entry.kind == "apply" else entry.actor
-        )  # of a change that its process did not live to log, the store tells
+        )  # of a change that its process did not live to log, the store says
         found[entry.tx, node].append(((entry.kind, actor, entry.peer, entry.name, _said(entry)), entry))
     return dict(found)
 

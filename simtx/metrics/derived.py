@@ -1,6 +1,6 @@
 """Figures of derived stores, in simulated runs and in real ones: what readers saw, and which copies are wrong.
 
-Whoever plays a derived store tells this class of commits and reads in the order of their times. docs/metrics.md defines the figures.
+The world that plays a derived store enters commits and reads here in the order of their times. docs/metrics.md defines the figures.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class Rebalance(NamedTuple):
         begin: When the coordinator has given partitions to others, in seconds.
         end: When the last of the new owners has begun.
         instance: Because of whom.
-        why: Whether it was not heard of (``silent``), or came back (``back``).
+        why: Whether it sent no heartbeat (``silent``), or came back (``back``).
     """
 
     begin: float

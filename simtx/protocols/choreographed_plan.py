@@ -19,7 +19,7 @@ from simtx.protocols.operations import writes
 
 _FORTH: Final = ("step-done", "step-cancelled")
 REPORTS: Final = ("saga-done", "saga-refused", "saga-undone")
-"""Kinds of what the monitor is told."""
+"""Kinds of the events that the monitor gets."""
 
 
 class BranchEvent(NamedTuple):
@@ -27,9 +27,9 @@ class BranchEvent(NamedTuple):
 
     Attributes:
         step: The step that the receiver has to do, to undo, or never to begin; in a report, the step that is reported of.
-        source: The step that tells of itself.
+        source: The step that reports.
         refused: The step whose refusal has led to this event, or -1.
-        ran: Whether the step that tells of itself was done, or refused: then everything before it was done. Else it was fenced before it could run.
+        ran: Whether the step that reports was done, or refused: then everything before it was done. Else it was fenced before it could run.
         cause: Identity of the local transaction that led to this event: (transaction, step, ``action`` or ``compensation``).
         plan: The business transaction.
     """
@@ -55,9 +55,9 @@ def a_branch_event(body: Any) -> bool:
 
 
 BRANCH_EVENTS: Final[dict[str, bodies.Form]] = dict.fromkeys((*_FORTH, "step-refused"), a_branch_event)
-"""Forms of the bodies of what services tell each other."""
+"""Forms of the bodies of events between services."""
 REPORT_EVENTS: Final[dict[str, bodies.Form]] = dict.fromkeys(REPORTS, a_branch_event)
-"""Forms of the bodies of what the monitor is told."""
+"""Forms of the bodies of events for the monitor."""
 
 
 def accepted_branch_event(delivery: Delivery, node: str) -> BranchEvent:

@@ -7,11 +7,11 @@ anything that came after it is in force; whatever crashes, however often the bro
 Theory of operation. An event goes along an edge of the plan's graph, from the service of one step to that of a neighbour. Each reaction is one local
 transaction after the pattern of `simtx.protocols.outbox`: change, idempotency row, and outgoing events.
 
-**Forth.** A service that has done a step tells all steps that wait for it (``step-done``). A step that waits for one runs. A step that waits for several is a
+**Forth.** A service that has done a step reports to all steps that wait for it (``step-done``). A step that waits for one runs. A step that waits for several is a
 **join**: each report but the last leaves a row of its own, and is acknowledged then; the last one runs the step. The k-th report takes the
 k-th row, so that the rows say who has reported: branches are counted, and not messages, and nothing is kept in memory.
 
-**Back.** A service whose step is refused tells the steps before it (``step-refused``): this step is not in force, and never will be. A step that was done undoes itself when
+**Back.** A service whose step is refused reports to the steps before it (``step-refused``): this step is not in force, and never will be. A step that was done undoes itself when
 *all* steps behind it have said so, and then says so itself. So joins are joins on the way back, too, and no step is undone before what was built on it. When the first of them says so,
 the others behind it may not know of the refusal. They are withdrawn (``step-cancelled``), but for those that come before the refused step, which are on the way that the refusal takes back.
 
@@ -19,7 +19,7 @@ the others behind it may not know of the refusal. They are withdrawn (``step-can
 it is not in force. Of these, one may not have run either. So a report says whether its step *ran*; who gets one of a step that did not looks at its own row first.
 
 The first step is undone last, so its service knows that end; of a saga that is complete, the service of the last step does. No other node knows, and none sees a saga
-that stands still. A monitor does, if there is one (`Choreography.monitor`, `simtx.protocols.saga_monitor`): it is told of every step that is done, refused, undone or fenced, and nobody waits for it.
+that stands still. A monitor does, if there is one (`Choreography.monitor`, `simtx.protocols.saga_monitor`): it gets an event for every step that is done, refused, undone or fenced, and nobody waits for it.
 
 The **graph** is that of the plan, with two additions (`simtx.protocols.choreographed_plan`): a step that comes after none waits for the first one, since the client has one door; and the pivot, or the last step
 of a plan without one, waits for compensatable steps that nothing comes after, since somebody has to know that all are done.
@@ -67,7 +67,7 @@ class Choreography(BuiltIn):
         policies: Timeouts and retries; None: those of the scenario.
         wake: As for `simtx.protocols.outbox.Outbox`: the host wakes a node's relay when a local transaction has committed outbox rows.
         reader: Likewise, how the relay knows which rows are new.
-        monitor: Whether there is a node beside the services that is told of all sagas, and says which are stuck.
+        monitor: Whether there is a node beside the services that reads the events of all sagas, and says which are stuck.
         patience: Seconds without a report after which the monitor calls a saga stuck.
 
     Raises:

@@ -47,7 +47,7 @@ from simtx.protocols.outbox import OutboxService
 from simtx.protocols.policies import Policies
 
 WITHDRAWN: Final = -1
-"""In place of a step behind: a step before has told this one to undo."""
+"""In place of a step behind: a step before has asked this one to undo."""
 
 
 class ChoreographedService(OutboxService):
@@ -57,7 +57,7 @@ class ChoreographedService(OutboxService):
         node: The service.
         tx: The transaction.
         policies: Retries.
-        monitor: The node that is told of every step; empty: there is none.
+        monitor: The node that gets an event for every step; empty: there is none.
         serial: Whether local transactions lock the outbox, so that rows are numbered in the order of commits.
     """
 
@@ -162,7 +162,7 @@ class ChoreographedService(OutboxService):
         return [Transact("count", (), key, Branch(self.source, events), serial_outbox=self.serial)]
 
     def _fence(self) -> list[Effect]:
-        """See to it that the step never begins, unless it has, and tell the steps before that it is not in force."""
+        """Make sure that the step never begins, unless it has, and report to the steps before that it is not in force."""
         self.task, self.state = "fence", "fencing"
         key = (self.tx, self.index, "action")
         return [Transact("fence", (), key, Branch(TOMBSTONE, self._back()), serial_outbox=self.serial)]
@@ -178,7 +178,7 @@ class ChoreographedService(OutboxService):
     def _onward(self) -> tuple[Message, ...]:
         """The events that say that this step is done."""
         events = tuple(self._tell("step-done", step) for step in self._graph().after[self.index])
-        # The monitor is told of the first step before anybody else is: so it knows a saga from its start.
+        # The event for the monitor about the first step goes out before all others: so it knows a saga from its start.
         reports = self._report("saga-done")
         return (*reports, *events) if self.index == 0 else (*events, *reports)
 

@@ -1,8 +1,8 @@
 """Choreography: the services of a transaction pass events from one to the next, and nobody directs them.
 
 Theory of operation. The steps form a **chain**: they are done one after the other in the order of their indexes (a topological order),
-also where the plan would allow some of them in parallel. A service that has done step i tells the service of step i + 1 (``step-done``).
-A service whose step is refused tells the service of the step before (``step-refused``); that one undoes its step and passes the event
+also where the plan would allow some of them in parallel. A service that has done step i reports to the service of step i + 1 (``step-done``).
+A service whose step is refused reports to the service of the step before (``step-refused``); that one undoes its step and passes the event
 on to the one before it, until step 0 is undone. Only the service of the first step talks to the client, and all it can promise is that
 the request is *accepted*: no node knows the end.
 

@@ -357,7 +357,7 @@ class LogOnce:
     """Write a vote into the shared vote store, unless there is one of this voter: insert-if-absent.
 
     It does not block. ``Done(tag)`` carries, as its value, the voter and the vote that is in the store now, whoever wrote it: ``done``. That vote is durable there, and never changes.
-    When no answer comes, the vote may be there or not: ask again, which changes nothing. ``failed`` says that the store could not tell; that, too, may come after the vote was written.
+    When no answer comes, the vote may be there or not: ask again, which changes nothing. ``failed`` says that the store has not answered; that, too, may come after the vote was written.
     An answer may come to a machine that has not asked, if an earlier one of its transaction on this node has.
 
     Attributes:

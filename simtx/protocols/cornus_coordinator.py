@@ -25,7 +25,7 @@ from simtx.protocols.policies import Policies
 
 
 class CornusCoordinator(Voter):
-    """Asks for votes, counts them, and tells; it writes nothing to any disk, for the votes in the store are the decision.
+    """Asks for votes, counts them, and sends the outcome. It writes nothing to any disk: the votes in the store are the decision.
 
     Attributes:
         pending: Participants whose vote has not come.
@@ -88,7 +88,7 @@ class CornusCoordinator(Voter):
         return self.over(self.send(event.sender, "look"))
 
     def pass_on(self, event: Message) -> list[Effect]:
-        """A participant has found the outcome in the store: the client may not have been told. Only the first answer reaches it."""
+        """A participant has found the outcome in the store: the client may not have its answer yet. Only the first one reaches it."""
         return self.over(*_said(event.body), self.send(event.sender, "heard"))
 
     # --- voting --------------------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class CornusCoordinator(Voter):
         return self.conclude(COMMITTED) if self.complete() else []
 
     def take_no(self, event: Message) -> list[Effect]:
-        """So is a NO, and one decides; who votes YES later is told then."""
+        """So is a NO, and one decides; who votes YES later gets the outcome then."""
         self.drop(event)
         self.refused.append(event.sender)
         effects: list[Effect] = [*_said(ABORTED, f"{event.body} by {event.sender}")]
@@ -124,7 +124,7 @@ class CornusCoordinator(Voter):
         return [*effects[:2], self.send(event.sender, "heard"), *effects[2:]]
 
     def conclude(self, result: Outcome, reason: str = "", besides: str = "") -> list[Effect]:
-        """Answer first, then tell all but those that know, once: who misses it finds the outcome in the store."""
+        """Answer first, then send the outcome to all but those that have it, once: who misses it finds it in the store."""
         kind = "commit" if result == COMMITTED else "abort"
         told = [name for name in self.participants if name != besides and name not in self.refused]
         return self.over(*_said(result, reason), *(self.send(name, kind) for name in told))
@@ -140,7 +140,7 @@ class CornusCoordinator(Voter):
         return [self.send(event.sender, "heard"), *self.drop(event)]
 
     def drop(self, event: Message) -> list[Effect]:
-        """This vote has come; behind the last one nobody has to be told any more."""
+        """This vote has come; behind the last one nobody needs the outcome any more."""
         if event.sender in self.pending:
             self.pending.remove(event.sender)
         if self.pending:

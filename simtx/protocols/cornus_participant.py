@@ -30,7 +30,7 @@ TELLING: Final = "telling"
 
 
 class CornusParticipant(Voter):
-    """Does its part, writes its vote into the store, and asks the store about the others when nobody tells it how it ended.
+    """Does its part, writes its vote into the store, and asks the store about the others when no outcome comes.
 
     Its records are ``("prepared", coordinator, *participants)``, which lives as long as the branch, and, if it has found the outcome in the store,
     ``("telling", outcome, coordinator)``: the client is owed an answer.
@@ -38,7 +38,7 @@ class CornusParticipant(Voter):
     Attributes:
         coordinator: Name of the coordinator's node.
         refusal: Why it votes no.
-        result: The outcome that it tells the coordinator.
+        result: The outcome that it sends to the coordinator.
     """
 
     __slots__ = ("coordinator", "refusal", "result")
@@ -121,7 +121,7 @@ class CornusParticipant(Voter):
         return [Prepare("prepared", operations, record, (self.tx, "branch"), steps)]
 
     def vote(self, event: Done) -> list[Effect]:
-        """Write the vote into the store; nobody is told of it before it is there."""
+        """Write the vote into the store; nobody gets it before it is there."""
         if event.status == "duplicate":
             return self.over()  # a late copy of PREPARE: the branch was committed
         self.state = "voting" if event.status == "done" else "refusing"
@@ -150,7 +150,7 @@ class CornusParticipant(Voter):
         return [self.send(self.coordinator, "yes"), self.timer("inquiry", self.policies.inquiry_timeout)]
 
     def is_own(self, event: Done) -> bool:
-        """Whether the store has told the own vote."""
+        """Whether the store has answered for the own vote."""
         return event.status == "done" and event.value[0] == self.node
 
     def take_refusal(self, event: Done) -> list[Effect]:

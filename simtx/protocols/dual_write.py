@@ -247,7 +247,7 @@ class DualWriteService(ChainService):
     # --- the broker -------------------------------------------------------------------------------------------------------------
 
     def _tell(self, message: Message | None) -> list[Effect]:
-        """Publish after the local transaction, if there is anything to tell."""
+        """Publish after the local transaction, if there is anything to publish."""
         if message is None:
             return self._finish()
         self.state = "publishing"

@@ -26,7 +26,7 @@ class Extras:
             violation for them.
         timeouts: Names of the policies that end a wait under this strategy; None: any of them may.
         asks: Names of the effects that its machines at services ask for; empty: any.
-        presumption: What the hub tells everybody who asks about a transaction of which it has no record. ``"abort"``: it was aborted; the figures count
+        presumption: What the hub answers about a transaction of which it has no record. ``"abort"``: it was aborted; the figures count
             it so as soon as the hub is back after a crash. ``"commit"``: it was committed. None: neither. With these two the figures count as aborted only what
             the hub had begun and what has left no trace anywhere.
         exempt: Properties of `simtx.verify` that say nothing about it. Of one whose steps only reserve until the decision: ``undo-order``, as nobody builds on

@@ -8,7 +8,7 @@ Theory of operation. The chain of `simtx.protocols.choreography`; per event one 
 - The inbox row (tx, step, ``action`` or ``compensation``) refuses duplicates, so an event may come any number of times.
 - The outgoing event is a row of the outbox, written in the same local transaction; `simtx.protocols.relay` publishes it later. So the
   event exists exactly if the change does. Two adjacent steps on one service go through the outbox like any others.
-- The broker is told "acknowledged" only after the commit; a crash in between makes it deliver again, and the inbox row answers.
+- The broker gets the acknowledgement only after the commit; a crash in between makes it deliver again, and the inbox row answers.
 - A refusal is committed too, with the event that carries it back: a duplicate of the event cannot be judged otherwise later on.
 
 A machine needs no memory between events and forgets itself after each: everything durable is in those rows. A local transaction that
@@ -84,7 +84,7 @@ class OutboxService(ChainService):
         node: The service.
         tx: The transaction.
         policies: Retries, and the limit of hops.
-        closing: Whether the last service tells the first that all is done.
+        closing: Whether the last service reports to the first that all is done.
         serial: Whether local transactions lock the outbox, so that rows are numbered in the order of commits.
     """
 

@@ -32,7 +32,7 @@ voting_for: Final = parts(text, names)
 class Apart(Member):
     """A member of a transaction whose acceptors are on nodes of their own.
 
-    When it has told the outcome to all and all have acknowledged, `agreed` holds the acceptors that it tells that they may forget: those that have accepted in ballot 0, or all
+    When all have acknowledged the outcome, `agreed` holds the acceptors that it allows to forget: those that have accepted in ballot 0, or all
     where there was another ballot. They know nothing else to forget by, having no rows. A word that gets lost is asked for (`PaxosAcceptor.ask`).
     """
 
@@ -49,7 +49,7 @@ class Apart(Member):
         return [self.send(name, "join", body) for name in asked if name != self.node and name not in self.heard]
 
     def settle(self) -> None:
-        """Remember which acceptors are to be told that they may forget."""
+        """Remember which acceptors get word that they may forget."""
         told = list(self.acceptors()) if self.own else self.agreed
         super().settle()
         self.agreed = told
@@ -64,7 +64,7 @@ class Apart(Member):
 class ApartLeader(Apart, PaxosLeader):
     """The first leader where it is no acceptor: it has nothing on disk.
 
-    After a crash it leads no ballot again: what it knew was what acceptors know, and participants in doubt ask them, and tell it.
+    After a crash it leads no ballot again: what it knew was what acceptors know, and participants in doubt ask them, and send it the outcome.
     """
 
     __slots__ = ()
@@ -93,7 +93,7 @@ class ApartLeader(Apart, PaxosLeader):
         return self.pending
 
     def adopt(self, event: Message) -> list[Effect]:
-        """Another leader has come to the outcome. It tells the acceptors, too, that they may forget, when its own branch has ended; it may crash before."""
+        """Another leader has come to the outcome. It lets the acceptors forget, too, when its own branch has ended; it may crash before."""
         effects = super().adopt(event)
         self.agreed = []
         return effects if self.pending else [*effects, *self.close()]
@@ -135,7 +135,7 @@ class ApartParticipant(Apart, PaxosParticipant):
     }
 
     def say_yes(self) -> list[Effect]:
-        """YES to the active acceptors, who learn with it whose votes to wait for, and whom to tell."""
+        """YES to the active acceptors, who learn with it whose votes to wait for, and to whom the outcome goes."""
         body = (self.leader, self.participants)
         return [self.send(name, "yes", body) for name in self.acceptors()[: self.faults + 1]]
 
@@ -161,7 +161,7 @@ class ApartParticipant(Apart, PaxosParticipant):
 class PaxosAcceptor(Apart):
     """An acceptor and nothing else: it counts votes, promises and accepts, all of it by one record each.
 
-    It has no rows that would outlive what it forgets. So it forgets when it is told that everybody has ended, or when all have said so that it has asked: each participant has a row
+    It has no rows that would outlive what it forgets. So it forgets when word comes that everybody has ended, or when all have said so that it has asked: each participant has a row
     then, so that none is ever in doubt again, and nobody leads a ballot. What was not recorded is forgotten after a while without asking.
 
     Its `pending` are those that have not said that they have ended.
@@ -238,7 +238,7 @@ class PaxosAcceptor(Apart):
         return begun
 
     def ask(self, _event: Timer) -> list[Effect]:
-        """It was not told that it may forget: ask those that have not ended."""
+        """Ask those that have not ended: no word came that it may forget."""
         self.attempt += 1
         self.pending = self.pending or list(self.members())
         return [*(self.send(name, "ask") for name in self.pending), self.linger()]

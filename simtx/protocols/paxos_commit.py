@@ -7,7 +7,7 @@ it), and this: with 2F + 1 acceptors, as long as no more than F of them are down
 
 **Theory of operation.** Each participant has an instance of consensus, in which its vote is chosen. Only the participant itself proposes in ballot 0, so that its vote costs one message to
 each of F + 1 *active* acceptors; a leader of a higher ballot proposes what the acceptors have accepted, and abort where they have not. An acceptor accepts the instances of a transaction
-together, by one forced record, when the last vote has come, and tells the leader. F + 1 acceptors have decided. The leader tells the client, and tells the participants until all have
+together, by one forced record, when the last vote has come, and reports to the leader. F + 1 acceptors have decided. The leader answers the client, and sends the outcome to the participants until all have
 acknowledged.
 
 The acceptors are the first 2F + 1 *members*: the leader and participants, in the order of their first steps. A participant that waits for too long *takes the lead*: it asks all to join a ballot
@@ -20,28 +20,28 @@ accepted count as not given.
   it, and says more.
 - **A leader on a node of its own** has no rows. One that knows nothing of a transaction, after a crash, says nothing: it counts as one of the F that have failed. It does not forget before all have acknowledged,
   the abort as well; and where nothing but accepted proposals stands behind an abort, participants leave a tombstone before they acknowledge.
-- **The client** is owed an answer by the leader of ballot 0. Another leader that has come to an outcome tells it, too, until it acknowledges; before it ends its own branch it records that it has to.
+- **The client** is owed an answer by the leader of ballot 0. Another leader that has come to an outcome sends it to that one, too, until it acknowledges; before it ends its own branch it records that it has to.
 
 With **F = 0** the leader is the only acceptor, its record is the commit record, and all of this is two-phase commit with presumed abort: nobody else can take the lead, refusals are not written down, who is
 not known is aborted, and aborts are not acknowledged.
 
 With **acceptors on nodes of their own** the leader and the participants are not acceptors, and the acceptors nothing else (`simtx.protocols.paxos_apart`). A vote says who leads and who takes part. The leader
-receives no votes, so that it tells all of an abort: who is still at work rolls back afterwards, and who was never asked leaves a tombstone. It keeps nothing on disk, and after a crash leads no ballot again. An
-acceptor has no rows. It keeps what it has promised and accepted until all participants have ended: it is told then, or asks. So a request that comes again after that is decided anew, as under two-phase commit.
+receives no votes, so that it sends an abort to all: who is still at work rolls back afterwards, and who was never asked leaves a tombstone. It keeps nothing on disk, and after a crash leads no ballot again. An
+acceptor has no rows. It keeps what it has promised and accepted until all participants have ended: then it gets word, or it asks. So a request that comes again after that is decided anew, as under two-phase commit.
 
 **Invariants.**
 
 1. An acceptor accepts nothing in a ballot lower than one that it has joined, crashes or not. So it forgets its record only when its branch has ended for good: a rollback is forced where there is one,
    and a tombstone stands behind it, also after a crash in between. Else a late copy of PREPARE would prepare the branch anew, and votes still on their way would be accepted in ballot 0.
 2. A leader proposes one outcome in a ballot: what was accepted in the highest ballot of F + 1 acceptors, or abort if nothing was. It never leads a ballot twice with two proposals.
-3. Nobody tells an outcome before F + 1 acceptors have accepted it, durably, or a row says it.
+3. Nobody sends an outcome before F + 1 acceptors have accepted it, durably, or a row says it.
 4. A participant with a tombstone or a refusal in its row never votes for commit.
 
 **Costs.** Failure-free, N participants that write, a leader on a node of its own: N(F + 3) messages and N acknowledgements; 2N + F + 1 forced writes. The leader being a participant, which is how the paper counts
 co-location: N(F + 3) - 3 messages and N - 1 acknowledgements. Acceptors on nodes of their own: (N + 1)(F + 3) - 2 messages, which is the count of the paper for that, N acknowledgements, and
 F + 1 words that an acceptor may forget; the same forced writes. The paper counts neither acknowledgements nor the participants' N commit records.
 
-**Known weaknesses.** A participant that only reads votes and is told like all others; two-phase commit lets it go after its vote. Without more than F acceptors that are up, those in doubt are blocked, as under two-phase
+**Known weaknesses.** A participant that only reads votes and gets the outcome like all others; two-phase commit lets it go after its vote. Without more than F acceptors that are up, those in doubt are blocked, as under two-phase
 commit. The rows have to be kept for longer than anybody may be in doubt (`Policies.dedup_retention`).
 """
 

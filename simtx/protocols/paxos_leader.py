@@ -36,7 +36,7 @@ _ANSWERS: Final = frozenset({"joined", "accepted", "outbid", "committed", "abort
 
 
 class PaxosLeader(Member):
-    """Asks for votes, is the first acceptor, leads ballot 0, and tells everybody the outcome.
+    """Asks for votes, is the first acceptor, leads ballot 0, and sends the outcome to all.
 
     With F = 0 it is the coordinator of two-phase commit with presumed abort: its record as the only acceptor is the commit record.
     """
@@ -134,7 +134,7 @@ class PaxosLeader(Member):
     # --- the outcome -----------------------------------------------------------------------------------------------------------
 
     def decide(self, outcome: str, *, proven: bool) -> list[Effect]:
-        """Answer the client, and tell all participants but those that have refused; an abort with F = 0 is forgotten at once."""
+        """Answer the client, and send the outcome to all participants but those that have refused; an abort with F = 0 is forgotten at once."""
         cancel = CANCEL_LEAD if self.own else CANCEL_VOTE
         self.outcome = outcome
         self.fence = outcome == ABORTED and not proven and self.faults > 0
@@ -148,13 +148,13 @@ class PaxosLeader(Member):
         return [*effects, self.wait(), cancel]
 
     def to_tell(self, outcome: str) -> list[str]:
-        """Who is told the outcome at once: of an abort in ballot 0 those that have voted, as the others are told when their vote comes."""
+        """Participants that get the outcome at once: of an abort in ballot 0 those that have voted, as the others get it when their vote comes."""
         if outcome == ABORTED and not self.own and (self.refused or not self.faults):
             return [name for name in self.pending if name in self.votes]
         return self.pending
 
     def adopt(self, event: Message) -> list[Effect]:
-        """Another leader has come to the outcome, and tells all: answer the client, and be there for those that it does not reach."""
+        """Another leader has come to the outcome, and sends it to all: answer the client, and be there for those that it does not reach."""
         cancel = CANCEL_LEAD if self.own else CANCEL_VOTE
         self.outcome, participants = event.body
         self.leader = self.node

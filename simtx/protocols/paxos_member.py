@@ -60,7 +60,7 @@ prepare: Final = parts(operations, indexes, names, index)
 
 
 class Member(CommitMachine):
-    """A node that takes part in a transaction: it may be an acceptor, it may take the lead, and it may have to tell all others.
+    """A node that takes part in a transaction: it may be an acceptor, it may take the lead, and it may have to send the outcome to all others.
 
     Its record as an acceptor is ``("acceptor", ballot promised, ballot accepted or -1, outcome accepted, leader of ballot 0, participants)``; the last one counts.
 
@@ -74,12 +74,12 @@ class Member(CommitMachine):
         value: What it has accepted.
         votes: Participants whose vote for commit, in ballot 0, has come.
         own: The ballot that it leads; 0 is that of the first leader.
-        outbid: The highest ballot of others that it has been told of.
+        outbid: The highest ballot of others that it knows.
         heard: Acceptors that have joined its ballot, with what they have accepted.
         proposal: What it proposes.
         agreed: Acceptors that have accepted its proposal.
         outcome: The outcome, as soon as it is known for good.
-        fence: Whether those that it tells have to leave a tombstone.
+        fence: Whether those that get the outcome from it have to leave a tombstone.
         pending: Who has not acknowledged the outcome.
         refused: Participants that have voted against commit.
     """
@@ -232,7 +232,7 @@ class Member(CommitMachine):
         return effects
 
     def choose(self) -> str:
-        """What may be proposed, after what was heard."""
+        """The outcome that may be proposed, after what acceptors have answered."""
         highest, value = max(self.heard.values())
         return ABORTED if highest == _NONE else value
 
@@ -315,7 +315,7 @@ class Member(CommitMachine):
         return self.send(name, "abort", TOMBSTONE if self.fence else None)
 
     def wait(self) -> SetTimer:
-        """The timer until the outcome is told again."""
+        """The timer until the outcome is sent again."""
         return self.timer("acknowledgement", self.policies.acknowledgement_timeout)
 
     def close(self) -> list[Effect]:
@@ -358,7 +358,7 @@ class Member(CommitMachine):
         return [self.send(event.sender, self.outcome)]
 
     def acknowledge(self, event: Message) -> list[Effect]:
-        """Another leader tells what is known here."""
+        """Another leader sends the outcome that is known here."""
         return [self.send(event.sender, "ack")]
 
     # --- restart -------------------------------------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ LEADING: Final = (
         )
     ),
 )
-#: Rows of everybody who tells the outcome.
+#: Rows of everybody who sends the outcome.
 FINISHING: Final = (
     on.message("finishing", "ack", "take_acknowledgement", ("finishing", "finished"), "count; the last one: forget"),
     on.timer("finishing", "acknowledgement", "tell_again", ("finishing",), "the outcome again, for ever"),

@@ -55,12 +55,12 @@ class PaxosParticipant(Member):
     """Does its part and promises to commit it to F + 1 acceptors; in doubt for too long, it takes the lead.
 
     Its records are that of the prepared branch, ``("prepared", leader of ballot 0, participants)``, that of an acceptor (`Member.record`), and, if it has taken the lead and come to
-    a commit, ``("outcome", leader of ballot 0, participants)``, by which a restart goes on telling.
+    a commit, ``("outcome", leader of ballot 0, participants)``, by which a restart goes on sending it.
 
     How its part has ended stands in the row of its branch, under the key ``(tx, "branch")``: that it was committed, ``refused``, or a tombstone, after which it never votes for commit.
 
     Attributes:
-        asker: Who asked for what is being looked up, or told what is being written; of a refusal, its reason.
+        asker: Who asked for what is being looked up, or sent what is being written; of a refusal, its reason.
     """
 
     __slots__ = ("asker",)
@@ -251,7 +251,7 @@ class PaxosParticipant(Member):
         return [Transact("fenced", (), (self.tx, "branch"), _TOMBSTONE)]
 
     def fenced(self, event: Done) -> list[Effect]:
-        """Behind the tombstone: acknowledge, or tell all others."""
+        """Behind the tombstone: acknowledge, or send the outcome to all others."""
         if self.asker:
             return self.over() if event.status == "failed" else self.over(self.send(self.asker, "ack"))
         if event.status == "failed":
@@ -276,14 +276,14 @@ class PaxosParticipant(Member):
     # --- as a leader ---------------------------------------------------------------------------------------------------------
 
     def decide(self, outcome: str, *, proven: bool) -> list[Effect]:
-        """End the own branch, and tell all others; before an abort that no store knows of, or that ends a promise, leave a tombstone."""
+        """End the own branch, and send the outcome to all others; before an abort that no store knows of, or that ends a promise, leave a tombstone."""
         self.outcome = outcome
         if outcome == ABORTED and (not proven or self.bound):
             return [self.undo(), *self.leave_tombstone()]
         return self.finish()
 
     def finish(self) -> list[Effect]:
-        """Tell all others, and end the own branch; a commit with a record by which a restart goes on telling."""
+        """Send the outcome to all others, and end the own branch; a commit with a record by which a restart goes on sending."""
         undo = self.undo()
         self.settle()
         self.pending = [name for name in self.members() if name != self.node]
@@ -295,7 +295,7 @@ class PaxosParticipant(Member):
     # --- restart -------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
-        """In doubt: ask with the vote. Who knows the outcome and may not have told it goes on telling."""
+        """In doubt: ask with the vote. Who knows the outcome and may not have sent it goes on sending it."""
         if not records:
             return []
         acceptor = self.last_record(records, "acceptor")
@@ -321,7 +321,7 @@ class PaxosParticipant(Member):
         return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]
 
     def finish_again(self) -> list[Effect]:
-        """After a restart: commit, if that was not done, and tell all."""
+        """After a restart: commit, if that was not done, and send the outcome to all."""
         self.settle()
         self.pending = [name for name in self.members() if name != self.node]
         if not self.pending:
@@ -413,7 +413,7 @@ class LeadingParticipant(PaxosParticipant):
         return []
 
     def vote(self, event: Done) -> list[Effect]:
-        """As leader: count the own vote, and go on; or tell the others of the own refusal, or of theirs."""
+        """As leader: count the own vote, and go on; or send the others the own refusal, or theirs."""
         if not self.first:
             return super().vote(event)
         if event.status == "duplicate":
@@ -477,7 +477,7 @@ class LeadingParticipant(PaxosParticipant):
         return [*said, *super().roll_back(event)]
 
     def resume_ended(self) -> list[Effect]:
-        """As leader, with F = 0: what it has accepted was the decision, and nobody else can tell the others."""
+        """As leader, with F = 0: what it has accepted was the decision, and nobody else can send it to the others."""
         if not self.first or self.faults or self.value != COMMITTED:
             return super().resume_ended()
         self.outcome = COMMITTED

@@ -167,7 +167,7 @@ def _unprepared(chosen: Strategy, plan: Plan, providers: Collection[str]) -> str
 
 
 def _given(what: str, chosen: Any, member: Callable[[], T]) -> T:
-    """What a member of a strategy gives; what it raises is the strategy's mistake, and is told as such, in one line."""
+    """What a member of a strategy gives; what it raises is the strategy's mistake, and is reported as such, in one line."""
     try:
         return member()
     except ScenarioError:

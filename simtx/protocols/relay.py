@@ -69,7 +69,7 @@ _BEFORE_ALL: Final = (-1, -1)
 
 @dataclass(slots=True, unsafe_hash=True)
 class Tell:
-    """Inside a relay only: a courier tells the poller, or the poller tells all couriers that wait; it arrives as a `Timer` of this kind."""
+    """Inside a relay only: from a courier to the poller, or from the poller to all couriers that wait; it arrives as a `Timer` of this kind."""
 
     kind: str
 
@@ -180,8 +180,8 @@ class Poller(Machine):
 class Courier(Machine):
     """Brings one row of an outbox to the broker. It belongs to the transaction of its row, and forgets itself when the row is marked.
 
-    It is told ``go`` when its turn has come: when it is read, or when the courier of the row before it, of the same transaction, has forgotten itself. A courier that tells
-    the poller something and goes on waits from then on for what the poller tells all who wait.
+    It gets ``go`` when its turn has come: when it is read, or when the courier of the row before it, of the same transaction, has forgotten itself. A courier that sends
+    the poller something and goes on waits from then on for what the poller sends to all that wait.
 
     Args:
         node: The service whose outbox it is.

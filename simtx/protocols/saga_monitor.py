@@ -1,4 +1,4 @@
-"""The monitor of choreographed sagas: it is told of every step, and says which sagas have stood still for too long.
+"""The monitor of choreographed sagas: it gets an event for every step, and says which sagas have stood still for too long.
 
 It belongs to no saga and changes none: services do not wait for it, and its loss harms nothing but what it would have said.
 

@@ -270,7 +270,7 @@ class TccCoordinator(CommitMachine):
     # --- restart -------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
-        """Confirm if the record says so, else cancel; the client is told again, as the crash may have come before the first answer."""
+        """Confirm if the record says so, else cancel; the client gets its answer again, as the crash may have come before the first answer."""
         if not records:
             return []
         kinds = {record[0] for record in records}

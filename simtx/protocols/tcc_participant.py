@@ -4,7 +4,7 @@ Law: whatever commands arrive, however often and in whatever order, a branch is 
 once; after a Cancel no Try reserves any more.
 
 Sources: the fence is that of Seata ("TCC fence", version 1.5) and of DTM ("sub-transaction barrier"): an empty cancel, a suspended Try, and commands that
-come twice are told by rows in the service's own database.
+come twice are recognised by rows in the service's own database.
 
 Theory of operation. Each command writes its row in the same local transaction as its work; otherwise a crash between the two would leave a reservation that nobody
 knows of.

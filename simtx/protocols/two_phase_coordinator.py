@@ -145,7 +145,7 @@ class Coordinator(CommitMachine):
         return [] if self.pending else self.close_vote()
 
     def take_no(self, event: Message) -> list[Effect]:
-        """One NO decides; whoever votes YES later is told ABORT then, as for any unknown transaction."""
+        """One NO decides; whoever votes YES later gets ABORT then, as for any unknown transaction."""
         if not self.first_vote(event.sender):
             return []
         self.updating.remove(event.sender)
@@ -158,7 +158,7 @@ class Coordinator(CommitMachine):
         return effects
 
     def stay_silent(self, _event: Message) -> list[Effect]:
-        """Nothing is decided, so there is nothing to tell; the participant will ask again."""
+        """Send nothing, since nothing is decided; the participant will ask again."""
         return []
 
     def close_vote(self) -> list[Effect]:

@@ -18,7 +18,7 @@ outcome again.
 **Invariants.**
 
 1. PERFORM leaves only behind the durable record ``last``, and only when nobody can refuse any more but the last resource.
-2. The client is told, and COMMIT and ABORT are sent, only upon the last resource's answer.
+2. The answer to the client, COMMIT and ABORT are sent only upon the last resource's answer.
 3. What the last resource has answered it answers for ever: the refusal is stored as well, so that a late copy of PERFORM does not do after the abort what was
    refused before.
 

@@ -80,7 +80,7 @@ class Participant(CommitMachine):
         return [Transact("evaluated", operations, steps=steps)]
 
     def acknowledge(self, event: Message) -> list[Effect]:
-        """COMMIT without a branch: it was committed already, for a YES voter keeps its branch until it is told."""
+        """COMMIT without a branch: it was committed already, for a YES voter keeps its branch until the outcome comes."""
         return self.over(self.send(event.sender, "ack"))
 
     # --- voting --------------------------------------------------------------------------------------------------------------

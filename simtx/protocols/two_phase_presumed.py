@@ -1,4 +1,4 @@
-"""Two-phase commit with presumed commit: who asks about a transaction that nobody knows any more is told COMMIT.
+"""Two-phase commit with presumed commit: who asks about a transaction that nobody knows any more gets COMMIT.
 
 **Law.** That of two-phase commit (`simtx.protocols.two_phase_commit`).
 
@@ -10,7 +10,7 @@ B. Lampson, D. Lomet, "A new presumed commit optimization for two phase commit",
 a commit at once, and an abort only when everybody in the record has acknowledged it: an inquiry for a transaction without a record is answered COMMIT.
 
 That makes every trace of an abort precious. A participant that has refused or undone its branch writes a *tombstone* under the key of the branch before it
-says NO or ACK. Otherwise a late copy of PREPARE would prepare the branch anew, and the coordinator, which has forgotten the abort, would tell it COMMIT.
+says NO or ACK. Otherwise a late copy of PREPARE would prepare the branch anew, and the coordinator, which has forgotten the abort, would answer COMMIT.
 
 **Costs.** N participants write, K of them refuse. Commit: 3N messages and 2N + 2 forced writes. (The sources count N + 2: there a participant commits lazily. Stores here
 force each commit of a branch, as PostgreSQL's COMMIT PREPARED does.) Refused: 4N - 2K messages and 2N - K + 1 forced writes, K of which the sources do not have: they
@@ -161,7 +161,7 @@ class PresumingCoordinator(Coordinator):
         return self.over(Append(("commit",)), COMMITTED, ANSWER_COMMITTED, *self.tell_all("commit", self.updating))
 
     def abort(self, reason: str) -> list[Effect]:
-        """Tell the client and those that voted YES. Who has not voted yet is told when it has, or when its acknowledgement is missed."""
+        """Send the outcome to the client and to those that voted YES. Who has not voted yet gets it when it has, or when its acknowledgement is missed."""
         voted = [service for service in self.updating if service not in self.pending]
         self.pending = [*self.updating]
         effects: list[Effect] = [LAZY_ABORT, ABORTED, Answer("aborted", reason), *self.tell_all("abort", voted)]
@@ -279,7 +279,7 @@ class PresumedParticipant(Participant):
     # --- the decision --------------------------------------------------------------------------------------------------------
 
     def commit(self, _event: Message) -> list[Effect]:
-        """Nobody waits for an acknowledgement: who has lost COMMIT inquires, and is told so again."""
+        """Nobody waits for an acknowledgement: who has lost COMMIT inquires, and gets it again."""
         return self.over(COMMIT)
 
     def roll_back(self, event: Message) -> list[Effect]:

@@ -15,7 +15,7 @@ of them has done stands in its store, in the idempotency row that commits with i
 - A tombstone: somebody has asked before. ABORTED.
 - It is in doubt itself: silence. When all that can be reached are in doubt, everybody waits for the coordinator, as ever.
 
-A participant that was told by another one still acknowledges to the coordinator, which otherwise would repeat COMMIT. A participant that only reads is asked
+A participant that has the outcome from another one still acknowledges to the coordinator, which otherwise would repeat COMMIT. A participant that only reads is asked
 by nobody: it has kept nothing that it could answer from. The coordinator knows from the operations who that is, and names the others.
 
 **Costs.** Without faults those of two-phase commit: 4N messages and 2N + 1 forced writes. An inquiry costs up to N - 1 questions more, and N - 1 answers;
@@ -26,7 +26,7 @@ a tombstone is one forced write.
 1. ABORTED is said only behind a durable tombstone, so that this participant will never have voted YES.
 2. A row ``done`` and a tombstone exclude each other: both stand under one key, and the first one stays.
 
-**Known weaknesses.** All in doubt are blocked, as before: a coordinator that dies before it has told anybody blocks everybody. And the row must be kept for
+**Known weaknesses.** All in doubt are blocked, as before: a coordinator that dies before it has sent the decision to anybody blocks everybody. And the row must be kept for
 longer than anybody may be in doubt (`Policies.dedup_retention`): one that has forgotten its commit would take itself for one that never voted.
 ``simtx.verify("2pc:termination=cooperative", retained=0)`` shows it.
 """
@@ -62,7 +62,7 @@ _TOMBSTONE: Final = Branch(TOMBSTONE)
 
 
 class NamingCoordinator(Coordinator):
-    """A coordinator whose PREPARE tells each participant who else writes."""
+    """A coordinator whose PREPARE names the other participants that write."""
 
     __slots__ = ()
 
@@ -128,7 +128,7 @@ class CooperativeParticipant(Participant):
         return [Prepare("prepared", operations, record, (self.tx, "branch"), steps)]
 
     def vote(self, event: Done) -> list[Effect]:
-        """Vote as the store says; where a peer was told ABORTED, the vote is NO."""
+        """Vote as the store says; where a peer has got ABORTED, the vote is NO."""
         if event.status == "duplicate" and event.value == TOMBSTONE:
             return self.over(self.send(self.coordinator, "no", "a peer was told so"))
         return super().vote(event)

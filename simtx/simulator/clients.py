@@ -1,6 +1,6 @@
 """The clients of a simulated run: when they ask, what they do when no answer comes, and when they give up.
 
-A request reaches its entry node or it reaches nobody: the node is down, or the request is lost on the way. A client's transport tells it so
+A request reaches its entry node or it reaches nobody: the node is down, or the request is lost on the way. A client's transport says so
 (nobody accepts the connection, nothing is acknowledged), and it then asks again, with the same id, after a back-off. A request that
 a node has received is asked for again only where the scenario says so *and* the strategy recognises it (`Strategy.recognises_requests`).
 

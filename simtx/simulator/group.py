@@ -4,8 +4,8 @@ A group follows the commits of a store, as a derived store does: each change of 
 (`simtx.simulator.topic`). Its rule is `simtx.protocols.derived.GroupRule`, the one that `simtx.verify_derived` explores. What it makes of the events is a table with the last version of each
 key. It changes no transaction.
 
-An instance works off one event at a time, of those that it has fetched. While it is paused, its coordinator, which is the broker, does not hear its heartbeat: after the session timeout its partitions get other
-owners. A partition that is moved has no owner until the new one has heard of it and has looked for the checkpoint. When an instance wakes up, it
+An instance works off one event at a time, of those that it has fetched. While it is paused, its coordinator, which is the broker, gets no heartbeat: after the session timeout its partitions get other
+owners. A partition that is moved has no owner until the new one knows of it and has looked for the checkpoint. When an instance wakes up, it
 writes what it had in its hands, and goes on with what it takes for its own, until its next heartbeat says otherwise (a third of the session timeout later). Then it joins again.
 """
 
@@ -178,7 +178,7 @@ class ConsumerGroup:
             self._env.call_in(gap(), self._pause, self._instances[name])
 
     def _rebalance(self, instance: _Instance, why: Literal["silent", "back"]) -> None:
-        """Give partitions to the members. Who loses one and is heard of knows it at once; a new owner is told after a round trip."""
+        """Give partitions to the members. Who loses one and sends heartbeats knows it at once; a new owner knows it after a round trip."""
         now = self._env.now
         self.record.rebalances.append(Rebalance(now, now, instance.name, why))
         before, self._owners = self._owners, assigned(self._owners, self._spec.partitions, self._members)
@@ -187,7 +187,7 @@ class ConsumerGroup:
                 continue
             old = self._instances.get(before.get(number, ""))
             if old is not None and old.name in self._members:
-                if old.paused:  # it is told when it wakes up, after it has done what is in its hands
+                if old.paused:  # it learns so when it wakes up, after it has done what is in its hands
                     old.held.append(partial(self._let_go, old, number))
                 else:
                     self._let_go(old, number)
@@ -197,13 +197,13 @@ class ConsumerGroup:
             self._env.call_in(self._way() + self._way(), self._told_of, (self._instances[owner], number, epoch))
 
     def _let_go(self, instance: _Instance, number: int) -> None:
-        """A member is told that a partition is not its own any more: it says how far it is, and drops it."""
+        """A member learns that a partition is not its own any more: it commits how far it is, and drops it."""
         lost = instance.own.pop(number, None)
         if lost is not None:
             self._mark_all(lost, len(lost.done))
 
     def _told_of(self, given: tuple[_Instance, int, int]) -> None:
-        """An instance is told that a partition is its own."""
+        """An instance learns that a partition is its own."""
         instance = given[0]
         if instance.paused:
             instance.held.append(lambda: self._told_of(given))
@@ -240,10 +240,10 @@ class ConsumerGroup:
         self._env.call_in(length, self._wake, instance)
 
     def _expire(self, silent: tuple[_Instance, int]) -> None:
-        """Nobody has heard of this member for too long. The last one keeps what it has: there is nobody else."""
+        """No heartbeat of this member has come for too long. The last one keeps what it has: there is nobody else."""
         instance, pause = silent
         name, _, until = self.record.pauses[pause - 1]
-        if self._env.now >= until:  # it was heard of before the broker came back
+        if self._env.now >= until:  # its heartbeat came before the broker was back
             return
         if not self._topic.up:
             self._env.call_in(self._spec.session, self._expire, silent)

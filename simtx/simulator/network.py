@@ -18,7 +18,7 @@ Receive = Callable[[Any], None]
 
 
 class Link:
-    """One direction between two nodes. It delays and, if told to, loses, duplicates and reorders; it keeps no order by itself.
+    """One direction between two nodes. It delays and, if asked to, loses, duplicates and reorders; it keeps no order by itself.
 
     The k-th message of a transaction on a link meets the same latency and the same luck whatever other transactions do, and whether
     the ones before it were lost or copied.

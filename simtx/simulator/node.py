@@ -719,7 +719,7 @@ class Node:
         self.store.worked(work)
 
     def finish(self, work: Work, status: Any, value: Any) -> None:
-        """A local transaction has ended: free its worker, tell its machine."""
+        """A local transaction has ended: free its worker, and give its machine the result."""
         store, pool = self.store, self.pool
         if store is not None:
             store.outbox.under_way.pop(work, None)
@@ -743,7 +743,7 @@ class Node:
             self._run(actor, actor.effects, actor.rest)
 
     def _tell(self, news: tuple[RunningMachine, Done]) -> None:
-        """The pause is over: tell a machine that its local transaction had ended."""
+        """The pause is over: give a machine the result of its local transaction."""
         actor, done = news
         if actor.alive:
             actor.done = done

@@ -2,7 +2,7 @@
 
 The service calls it, and then writes down in its own database what the answer was, with the idempotency row and the outbox rows of the local transaction that
 the machine has asked for. Between the two a crash, or an answer that never comes, leaves it unknown whether the provider has done it. The machine
-is told ``failed``, and repeats. What a repetition does depends on the provider:
+gets ``failed``, and repeats. What a repetition does depends on the provider:
 
 - It remembers the *key* of the request: it answers as before, and does nothing.
 - It can be *asked* how a request has ended: the service forces a note before each request, and asks before it repeats one. A request that the

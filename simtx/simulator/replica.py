@@ -1,4 +1,4 @@
-"""A read replica: the store's values as they were a while ago. What follows a store is told of each of its commits, and shows it after a lag."""
+"""A read replica: the store's values as they were a while ago. A follower of a store gets each of its commits, and shows it after a lag."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class Store:
         self._older_rows.clear()
 
     def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
-        """Make the changes visible, and tell the ledger."""
+        """Make the changes visible, and enter them into the ledger."""
         changes = work.changes
         if not changes:
             return

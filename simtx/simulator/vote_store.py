@@ -79,7 +79,7 @@ class VoteStore:
                 self.disk.force(self._durable, row, row[0])
 
     def _durable(self, row: tuple[int, str]) -> None:
-        """The first vote of a row is on disk: it is the row's for ever, and whoever came meanwhile is told the same."""
+        """The first vote of a row is on disk: it is the row's for ever, and whoever came meanwhile gets the same."""
         waiting = self._written.pop(row)
         self.votes[row] = waiting[0].effect.vote
         waiting[0].written = True
@@ -104,7 +104,7 @@ class VoteStore:
     # --- outage -----------------------------------------------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """Stop answering. What is not on disk yet is gone, and nobody was told of it."""
+        """Stop answering. What is not on disk yet is gone, and was an answer to nobody."""
         self.up = False
         self._written.clear()
         self.disk.crash()

@@ -16,7 +16,10 @@ PHRASES = re.compile(
     re.IGNORECASE,
 )
 # Machines and processes get, send and have; they are no people.
-PEOPLE = re.compile(r"\b(hears(?!\()|hear of|believes|is believed|knocks?)\b")
+MACHINES = "machine|coordinator|orchestrator|participant|leader|acceptor|service|relay|courier|poller|node|monitor|hub|broker|process|worker"
+PEOPLE = re.compile(
+    rf"\b(hears(?!\()|hear of|believes|is believed|knocks?|({MACHINES})s? (tells?(?! of\b)|(is|are|was|were) told))\b"
+)
 TEXTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 MODULES = sorted(ROOT.glob("simtx/**/*.py"))
 

@@ -533,7 +533,7 @@ def test_orphans_in_postgres_are_found_and_resolved(tmp_path: Path) -> None:
         (-1, "giver", "orphan", other),
     }
     reasons = {row.branch: row.reason for row in rows}
-    assert reasons[own] == "'coordinator' has never heard of it: abort will be presumed"
+    assert reasons[own] == "'coordinator' has no record of it: abort will be presumed"
     assert reasons[other] == "prepared by another program: no coordinator of this run knows it"
 
     act = intervene(folder, 999, "resolve", reason="nobody knows it", operator="ann")

@@ -270,7 +270,7 @@ class Scope:
         """The plans of all transactions, for each thing that may be refused; the first variant is the one where nothing is.
 
         A step that writes changes two values: one that all steps on its service share, and one of its own. The amounts differ from step to step, so
-        that the values of a store tell which work was done there, all of it or half, once or twice.
+        that the values of a store show which work was done there, all of it or half, once or twice.
 
         Args:
             alike: Give all steps the same amounts, so that participants may be told apart by names only.

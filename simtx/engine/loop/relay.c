@@ -57,7 +57,7 @@ static void to_courier(Engine *E, RunningMachine *actor, int64_t tx, int32_t eve
   if (!relay->known) to_poller(E, actor, relay->idle);
 }
 
-/* The poller tells all couriers that wait. */
+/* From the poller to all couriers that wait. */
 static void to_all(Engine *E, RunningMachine *actor, int32_t event) {
   Relay *relay = &E->node[actor->node].relay;
   Held *held = relay->held;

@@ -16,7 +16,7 @@ a cache that only forgets is ``none`` with a time to live, a search index is ``c
 version 1 in. Nobody comes again: the copy is wrong until the next commit of this key, or for ever. Two writers put versions 1 and 2 and arrive
 in the other order; two events overtake each other: the same end. To invalidate before the commit is worse: every reader in between fills the old value.
 
-**What holds.** ``version``: a derived store remembers for each key the highest version that it has heard of (the *floor*) and takes nothing
+**What holds.** ``version``: a derived store remembers for each key the highest version that an update has named to it (the *floor*) and takes nothing
 below. The floor has to outlive the copy: an invalidation, or a deletion, leaves it behind (a *tombstone*). A store that forgets tombstones after a while
 (Elasticsearch: `index.gc_deletes`, 60 s by default) is safe as long as nothing comes later than that. ``lease``: who
 misses gets a token, an invalidation and a filling void all tokens of their key, and a filling with a void token is dropped. A lease needs no
@@ -47,7 +47,7 @@ class Copy(NamedTuple):
 
     Attributes:
         version: Version of the value that readers see; None: there is no copy.
-        floor: The highest version that it has heard of, where versions are checked.
+        floor: The highest version that an update has named to it, where versions are checked.
         voided: How often an update has voided the leases of this key.
     """
 

@@ -1,7 +1,7 @@
 """Consumer groups: several instances share the partitions of a log, and each partition has one owner at a time.
 
 Theory of operation. A log is divided into **partitions** by key, so that events of one key are in one partition, in order. A **coordinator** gives each partition to one instance
-of the group. When an instance comes, goes, or is not heard of for too long, it **rebalances**: a new assignment, with a higher **epoch**. The new owner of a partition
+of the group. When an instance comes, goes, or sends no heartbeat for too long, it **rebalances**: a new assignment, with a higher **epoch**. The new owner of a partition
 goes on from the checkpoint of the old one.
 
 The old owner may not know. It was paused by a garbage collector, or the network between it and the coordinator is cut: a **zombie**, which works on, and whose writes
@@ -16,7 +16,7 @@ The check holds only for what is written in the same local transaction as the ch
 ``ILLEGAL_GENERATION``, ``FENCED_INSTANCE_ID``) does not take back what the zombie has done in its database before: with `checkpoint` ``after`` the effect, events are applied twice, and old ones behind
 new ones. Without any fence, the late checkpoint of a zombie also sets that of the new owner back.
 
-Where a new owner **begins**: at the checkpoint; at the ``end`` of the log (a consumer that finds no checkpoint and is told to take the latest) it skips what
+Where a new owner **begins**: at the checkpoint; at the ``end`` of the log (a consumer that finds no checkpoint and is set to take the latest) it skips what
 lies between.
 
 Known weaknesses: a checkpoint in the transaction of the effect holds for one store. Whatever an owner does elsewhere has to recognise repetitions.

@@ -59,8 +59,8 @@ class JoinRule:
     Attributes:
         counts: What is counted: branches, or messages.
         keeps: Where reports are kept.
-        undoes: Who is told to undo: all branches, or those that have reported.
-        tombstones: Whether a branch that is told to undo what it has not begun remembers that.
+        undoes: Which branches have to undo: all, or those that have reported.
+        tombstones: Whether a branch that has to undo what it has not begun remembers that.
         deadline: Whether the join gives up waiting.
         ends: What the monitor takes for the end of an undone saga.
         knows: From which event on the monitor knows a saga.
@@ -100,7 +100,7 @@ class JoinRule:
         return joined._replace(reported=()) if self.keeps == "memory" else joined
 
     def undone_by(self, joined: Joined, branches: int) -> Collection[int]:
-        """The branches that are told to undo, by a join that has just decided so."""
+        """The branches that have to undo, by a join that has just decided so."""
         return range(branches) if self.undoes == "all" else sorted(set(joined.reported))
 
     def started(self, branch: BranchState, *, refuses: bool) -> BranchState:

@@ -1,4 +1,4 @@
-"""What a service tells the derived stores beside it: that it begins to change something, and what it has committed.
+"""Updates from a service to the derived stores beside it: that it begins to change something, and what it has committed.
 
 Nothing of it is written down. A process that is killed between its commit and its word has told nobody, and so has one whose word finds nobody at the
 other end: that is what `by = "writer"` means.

@@ -279,7 +279,7 @@ class _Judge:
         presumed = f": {self._presumption} will be presumed" if self._presumption else ""
         if (hub, one.tx) in self._notes:
             return "in doubt", f"'{hub}' has no record of it{presumed}"
-        return "orphan", f"'{hub}' has never heard of it{presumed}"
+        return "orphan", f"'{hub}' has no record of it{presumed}"
 
     def noted(self) -> list[OpenTransaction]:
         """Findings from the audit logs alone."""

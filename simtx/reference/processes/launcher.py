@@ -628,7 +628,7 @@ class Launcher:
 
 
 def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
-    """What a service is told of its provider, if it has one: the fields of `simtx.reference.node.outside.Terms`."""
+    """What a service has to know of its provider, if it has one: the fields of `simtx.reference.node.outside.Terms`."""
     if spec is None:
         return None
     return {
