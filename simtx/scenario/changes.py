@@ -45,11 +45,28 @@ def replaced(scenario: Scenario, changes: Mapping[str, Any], *, units_needed: bo
         _put(raw, path, bare(plain(value)) if units_needed else plain(value), scenario.name)
     file = Path(scenario.path) if scenario.path is not None else None
     where = file.name if file is not None else scenario.name
-    overrides = {**scenario.overrides, **changes}
     changed = compose(
-        raw, scenario.name, where, path=file, folder=_folder(scenario), units_needed=False, overrides=overrides
+        raw,
+        scenario.name,
+        where,
+        path=file,
+        folder=_folder(scenario),
+        units_needed=False,
+        overrides=_overrides(scenario, changes),
     )
     return dataclasses.replace(changed, _raw=unmarked(raw)) if units_needed else changed
+
+
+def _overrides(scenario: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """All that was changed, and is in force: a length in transactions ends one in time."""
+    found = dict(scenario.overrides)
+    for path, value in changes.items():
+        table, _, key = path.rpartition(".")
+        other = EXCLUSIVE.get((table, key))
+        if other is not None and value is not None:
+            found.pop(f"{table}.{other}", None)
+        found[path] = value
+    return found
 
 
 def in_seconds(path: str, value: Any) -> Any:

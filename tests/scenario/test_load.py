@@ -347,6 +347,15 @@ def test_seconds_that_are_meant_as_such_are_noted_with_their_unit(purchase):
     assert changed == scenario.replace(**changed.overrides)
 
 
+def test_a_change_that_another_one_has_ended_is_not_named_any_more() -> None:
+    """A run has a length in transactions or in time: titles and commands that repeat it name the one in force."""
+    timed = simtx.load("transfer").replace(**{"run.duration": "20s", "run.warmup": 0})
+    counted = timed.replace(**{"run.transactions": 400})
+    assert counted.overrides == {"run.warmup": 0, "run.transactions": 400}
+    assert counted == simtx.load("transfer").replace(**counted.overrides)
+    assert timed.replace(**{"run.duration": None, "run.transactions": 5}).run.transactions == 5
+
+
 # --- where figures come from --------------------------------------------------------------------------------------------------
 
 
