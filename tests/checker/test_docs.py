@@ -25,4 +25,4 @@ def test_the_number_of_seeded_defects_is_the_true_one() -> None:
 
 def test_only_the_named_defects_take_more_than_two_participants() -> None:
     larger = [one.name for one in ALL if one.scope.get("participants", 2) > 2]
-    assert sorted(larger) == sorted(re.findall(r"^`([a-z-]+)` takes (?:three|four)", TEXT, re.MULTILINE))
+    assert sorted(larger) == sorted(re.findall(r"^\| `([a-z-]+)` \| (?:three|four) \|", TEXT, re.MULTILINE))
