@@ -68,7 +68,7 @@ def scenario(*faults: dict[str, Any], steps: int = 3, refusal: float = 0.0) -> S
             "policies": {
                 "call_timeout": "500ms",
                 "attempts": 20,
-                "vote_timeout": "2s",
+                "vote_timeout": "10s",
                 "publish_timeout": "300ms",
                 "poll_interval": "20ms",
             },

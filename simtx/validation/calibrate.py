@@ -444,10 +444,13 @@ def _level(threads: int, work: Callable[[int], object]) -> dict[str, float]:
 
     def worker(number: int) -> None:
         tx = 1_000_000 * threads + 10_000_000 * number
-        while (begun := time.monotonic()) < end:
+        while True:  # once at least, also on a machine that has stood still until the end
+            begun = time.monotonic()
             work(tx)
             tx += 1
-            taken.append(time.monotonic() - begun)
+            taken.append((now := time.monotonic()) - begun)
+            if now >= end:
+                return
 
     workers = [threading.Thread(target=worker, args=(number,)) for number in range(threads)]
     for one in workers:

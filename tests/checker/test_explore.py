@@ -363,17 +363,20 @@ def test_a_limit_that_just_fits_is_no_limit():
 
 
 def test_max_seconds_keeps_what_was_found():
-    result = explore(counter(goals={"ten": lambda n: n == 10}), max_seconds=0.1)
-    assert result.stopped == "max_seconds=0.1 reached"
+    for seconds in (0.1, 1.0, 10.0, 100.0):  # more, if the machine is so busy that the time is up before it has begun
+        result = explore(counter(goals={"ten": lambda n: n == 10}), max_seconds=seconds)
+        assert result.stopped == f"max_seconds={seconds:g} reached"
+        assert result.seconds >= seconds
+        if result.depth > 10:
+            break
     assert result.reached == ("ten",)
     assert result.states == result.depth > 10
-    assert result.seconds < 60
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_max_memory_ends_a_search_without_end(workers):
     wide = Model(initial=[(0, 0)], successors=lambda s: [("x", (s[0] + 1, s[1])), ("y", (s[0], s[1] + 1))])
-    result = explore(wide, max_memory=30_000_000, max_seconds=60, workers=workers)
+    result = explore(wide, max_memory=30_000_000, max_seconds=600, workers=workers)
     assert result.stopped == "max_memory reached"
     assert result.states > 1000
 
@@ -590,7 +593,7 @@ def running_endless_search(workers):
             if now.depth > 150 and not said:
                 said.append(print("running", flush=True))
         model = Model(initial=[(0, 0)], successors=lambda s: [("x", (s[0] + 1, s[1])), ("y", (s[0], s[1] + 1))])
-        result = explore(model, workers={workers}, progress=progress, max_seconds=60)
+        result = explore(model, workers={workers}, progress=progress, max_seconds=600)
         print(result.stopped, result.states > 100, flush=True)
         """
     )
@@ -605,7 +608,7 @@ def running_endless_search(workers):
 def test_ctrl_c_ends_the_search_and_keeps_what_was_found(workers):
     with running_endless_search(workers) as process:
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
     assert output == "interrupted True\n"
     assert process.returncode == 0
 
@@ -619,7 +622,10 @@ def test_workers_end_when_the_coordinator_is_killed():
 
 def test_progress_is_told(eager_fork):
     seen = []
-    explore(grid(10**6), max_seconds=1, progress=seen.append)
+    for seconds in (1, 10, 100):  # more, if the machine is so busy that the time is up before anything is told
+        explore(grid(10**6), max_seconds=seconds, progress=seen.append)
+        if seen:
+            break
     assert seen
     assert [now.states for now in seen] == sorted(now.states for now in seen)
     assert all(now.expanded <= now.frontier for now in seen)

@@ -311,10 +311,14 @@ def test_a_store_that_is_not_what_it_says_is_found_out(
 @pytest.mark.sample(2)
 def test_a_real_run_is_checked_as_a_simulated_one_is(strategy: str) -> None:
     """Processes, files and sockets: the stores are strictly serializable, and so is two-phase commit; a saga is not isolated."""
-    scenario = contended(rate=60.0, transactions=150).replace(**{"services.s0.workers": 8, "services.s1.workers": 8})
-    run = simtx.execute(scenario, strategy)
-    stores = simtx.check_history(run, "strict-serializable", transactions="local")
-    assert (stores.valid, stores.notes) == (True, ())
+    for rate in (60.0, 20.0, 5.0):  # slower, if the machine is so busy that nearly all of them wait for locks in vain
+        scenario = contended(rate=rate, transactions=150)
+        scenario = scenario.replace(**{"services.s0.workers": 8, "services.s1.workers": 8})
+        run = simtx.execute(scenario, strategy)
+        stores = simtx.check_history(run, "strict-serializable", transactions="local")
+        assert (stores.valid, stores.notes) == (True, ())
+        if stores.counts["ok"] > 50 and committed(from_trace(run)) > 20:
+            break
     assert stores.counts["ok"] > 50
     report = simtx.check_history(run, "strict-serializable")
     if strategy == BEFORE:

@@ -146,12 +146,15 @@ class Held(Executor):
     def __init__(self):
         self.calls = []
         self.asked = threading.Condition()
+        self.gate = threading.Event()  # who submits does not go on while it is closed
+        self.gate.set()
 
     def submit(self, function, /, *arguments):
         future = Future()
         with self.asked:
             self.calls.append((future, arguments))
             self.asked.notify_all()
+        assert self.gate.wait(PATIENCE)
         return future
 
     def until(self, count):
@@ -171,10 +174,12 @@ def test_the_newest_position_wins_and_old_work_is_dropped(opened):
     values = explorer.controls["rate"].values
     seen = []
     explorer.on_answer(seen.append)
+    held.gate.clear()
     explorer.move(rate=values[0])
     held.until(2)
     for value in values[1:6]:
         explorer.move(rate=value)
+    held.gate.set()
     held.until(3)
     assert held.calls[0][0].cancelled()
     done = threading.Event()

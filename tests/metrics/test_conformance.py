@@ -62,11 +62,18 @@ def test_logs_under_all_faults_together_conform(strategy: Strategy) -> None:
     scenario = world(
         FAULTS.values(), transactions=many(40, 60), loss=0.05, policies=policies, broker={"redelivery": 0.3}
     )
-    found = [assert_conforms(simtx.simulate(scenario, strategy, seed=seed, trace="full")) for seed in range(many(2, 6))]
-    if strategy.hub or (HEAVY and not isinstance(strategy, DualWrite)):  # the others wait for a disk too seldom
-        assert sum(one.interrupted for one in found) > 0
-    if not strategy.uses_broker:
-        assert sum(one.recovered for one in found) > 0
+    interrupts = strategy.hub or (
+        HEAVY and not isinstance(strategy, DualWrite)
+    )  # the others wait for a disk too seldom
+    interrupted = recovered = 0
+    for seed in range(40):
+        if seed >= many(2, 6) and (interrupted or not interrupts) and (recovered or strategy.uses_broker):
+            break  # how many seeds it takes until a crash cuts a program short is the scenario's affair
+        found = assert_conforms(simtx.simulate(scenario, strategy, seed=seed, trace="full"))
+        interrupted += found.interrupted
+        recovered += found.recovered
+    assert interrupted > 0 or not interrupts
+    assert recovered > 0 or strategy.uses_broker
 
 
 @pytest.mark.parametrize("rule", ["timeout", "detect", "wait-die"])

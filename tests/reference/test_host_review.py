@@ -52,7 +52,7 @@ from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores.base import Store
 from simtx.reference.stores.postgres.schema import drop_run
 from simtx.reference.stores.postgres.server import PostgresServer
-from tests.reference.test_execute import assert_sound, lab, outcomes
+from tests.reference.test_execute import PATIENT, assert_sound, lab, outcomes
 
 HOT = {
     "name": "chain",
@@ -160,7 +160,7 @@ def test_ctrl_c_while_the_databases_start_ends_the_run(monkeypatch: pytest.Monke
 
 def kill_the_client(folder: Path, way: signal.Signals) -> None:
     """SIGKILL, once it has asked for something."""
-    for _ in range(6000):
+    for _ in range(18_000):
         logs = list(folder.glob("nodes/client/log.*.jsonl"))
         if logs and '"arrive"' in logs[0].read_text():
             break
@@ -174,7 +174,7 @@ def test_a_run_whose_client_is_gone_fails_with_one_line(tmp_path: Path, way: sig
     killer = threading.Thread(target=kill_the_client, args=(tmp_path, way))
     killer.start()
     with pytest.raises(RunFailed, match=f"'client' {said}"):
-        simtx.execute(lab(), "saga", folder=tmp_path)
+        simtx.execute(lab(transactions=1000), "saga", folder=tmp_path)  # it would go on for long
     killer.join()
 
 
@@ -209,8 +209,16 @@ def test_a_slow_service_that_is_killed_is_slow_again_and_normal_afterwards() -> 
         {"kind": "slow", "node": "s0", "factor": 10.0, "at": 0.4, "duration": 2.5},
         {"kind": "crash", "node": "s0", "at": 0.6, "duration": 0.05},
     ]
-    run = simtx.execute(lab(faults=faults, transactions=90), "saga", seed=2)
-    served = [(event.time, float(event.detail)) for event in run.trace if event.kind == "serve" and event.node == "s0"]
+    for rate in (
+        25.0,
+        8.0,
+        2.0,
+    ):  # slower, if the machine is so busy that hardly anybody comes behind the end of the fault
+        run = simtx.execute(lab(faults=faults, transactions=90, rate=rate), "saga", seed=2)
+        serves = [event for event in run.trace if event.kind == "serve" and event.node == "s0"]
+        served = [(event.time, float(event.detail)) for event in serves]
+        if served[-1][1] == 0.002 and len({demand for _, demand in served}) > 1:
+            break
     (restarted,) = (event.time for event in run.trace if event.kind == "restart" and event.node == "s0")
     (healed,) = (event.time for event in run.trace if event.kind == "healed" and event.name == "slow")
     assert {demand for _, demand in served} == {0.002, 0.02}
@@ -233,7 +241,7 @@ def test_a_fault_that_cannot_be_injected_ends_the_run(monkeypatch: pytest.Monkey
 def test_a_fault_is_taken_back_when_the_run_ends_in_it() -> None:
     """The databases are read in the end; one that is still stopped would not answer."""
     faults = [{"kind": "store-outage", "node": "s1", "at": 0.2, "duration": 600.0}]
-    scenario = lab(faults=faults, transactions=10, run={"transactions": 10, "drain": 1.0})
+    scenario = lab(faults=faults, rate=10.0, run={"transactions": 20, "drain": 1.0}, policies=PATIENT)
     begun = time.monotonic()
     run = simtx.execute(scenario, "saga", store="postgres")
     assert set(run.transactions["outcome"]) <= {"committed", "in-flight"}
@@ -333,15 +341,20 @@ def test_a_password_in_an_address_is_in_no_file_of_a_run_that_is_kept(
 @pytest.mark.sample(2)
 def test_a_service_that_starts_again_during_a_broker_outage_does_not_wait_for_the_broker(broker: str) -> None:
     """It takes requests, and publishes later: only what needs the broker waits for it."""
-    faults = [
-        {"kind": "broker-outage", "at": 0.3, "duration": 3.5},
-        {"kind": "crash", "node": "s0", "at": 0.5, "duration": 0.05},
-    ]
-    run = simtx.execute(lab(faults=faults, transactions=50, rate=12.5), "outbox", broker=broker)
-    back = [event.time for event in run.trace if event.kind == "restart" and event.node == "s0"]
-    assert back
-    assert any(event.kind == "request" and back[0] < event.time < 3.6 for event in run.trace)
-    assert_sound(run)
+    for outage in (3.5, 14.0, 56.0):  # longer, if the machine is so busy that it is over before the service is back
+        faults = [
+            {"kind": "broker-outage", "at": 0.3, "duration": outage},
+            {"kind": "crash", "node": "s0", "at": 0.5, "duration": 0.05},
+        ]
+        scenario = lab(faults=faults, transactions=50, rate=50 / (outage + 0.5))
+        run = simtx.execute(scenario.replace(**{"run.drain": "120s"}), "outbox", broker=broker)
+        assert_sound(run)
+        back = [event.time for event in run.trace if event.kind == "restart" and event.node == "s0"]
+        assert back
+        taken = any(event.kind == "request" and back[0] < event.time < 0.1 + outage for event in run.trace)
+        if taken:
+            break
+    assert taken
 
 
 def test_workers_that_stop_begin_nothing_new() -> None:
@@ -433,7 +446,11 @@ def test_a_machine_that_was_freed_hears_no_confirmation_nor_does_its_successor(t
         )
         node.request(Request(tx))
         await asyncio.sleep(0.3)
-        assert node.working() == []
+        end = time.monotonic() + 120
+        while node.working():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         node.stop()
 
     failures: list[BaseException] = []

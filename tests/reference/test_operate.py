@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import shutil
 import sqlite3
 import threading
 import time
@@ -18,6 +19,7 @@ import pytest
 
 import simtx
 from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
+from simtx.metrics.run import Run
 from simtx.protocols import Machine, Operation, Plan, Request, Saga, Strategy, Transact
 from simtx.protocols.contract import Effect
 from simtx.protocols.names import ORCHESTRATOR as HUB
@@ -67,7 +69,15 @@ def lab(*, transactions: int = 1, refusal: float = 0.0, drain: float = 1.0, **po
         "transaction": {"name": "gift", "steps": steps},
         "workload": {"kind": "deterministic", "rate": 50},
         "run": {"transactions": transactions, "drain": drain},
-        "policies": {"call_timeout": 0.2, "inquiry_timeout": 0.2, "poll_interval": 0.02, **policies},
+        "policies": {
+            "call_timeout": 20.0,
+            "vote_timeout": 60.0,
+            "acknowledgement_timeout": 20.0,
+            "idle_timeout": 60.0,
+            "inquiry_timeout": 0.2,
+            "poll_interval": 0.02,
+            **policies,
+        },
     }
     return from_dict(raw, name="lab")
 
@@ -93,17 +103,34 @@ class CarelessSaga(Saga):
         return ClosedAccounts(node, tx, self) if node == HUB else super().machine(node, tx)
 
 
+def played(
+    folder: Path, strategy: str | Strategy, reached: Callable[[Run], bool], *, kills: Any = None, **options: Any
+) -> Run:
+    """Play a run that ends in the middle of something, in a state that a busy machine reaches later: it then has more time."""
+    execution = {name: options.pop(name) for name in ("broker", "speaks") if name in options}
+    for drain in (1.0, 10.0, 60.0):
+        run = simtx.execute(lab(drain=drain, **options), strategy, folder=folder, kills=kills, **execution)
+        if reached(run):
+            return run
+        shutil.rmtree(folder)
+    raise AssertionError("the run does not come to where it should end")
+
+
+def crashed(run: Run) -> bool:
+    """Somebody was killed, after which nobody does anything any more."""
+    return any(entry.kind == "crash" for entry in run.trace)
+
+
 def stuck_saga(folder: Path, transactions: int = 1, **options: Any) -> None:
     """Play sagas that are refused and cannot be compensated."""
-    scenario = lab(transactions=transactions, refusal=1.0, compensation_attempts=2, **options)
-    run = simtx.execute(scenario, CarelessSaga(), folder=folder)
-    assert run.summary.stuck_count == transactions
+    options |= {"transactions": transactions, "refusal": 1.0, "compensation_attempts": 2}
+    played(folder, CarelessSaga(), lambda run: bool(run.summary.stuck_count == transactions), **options)
 
 
 def in_doubt(folder: Path, **options: Any) -> None:
     """Play a two-phase commit whose coordinator dies when its decision is on disk and nobody has heard of it, and stays away."""
     kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=1000.0)]}
-    run = simtx.execute(lab(**options), "2pc", folder=folder, kills=kills)
+    run = played(folder, "2pc", crashed, kills=kills, **options)
     assert run.summary.in_flight_count == 1
 
 
@@ -229,7 +256,7 @@ def test_a_commit_that_its_coordinator_has_forgotten_is_presumed_and_no_damage(t
     """Under presumed commit the coordinator keeps no record until all have committed."""
     folder = tmp_path / "run"
     kills = {"giver": [CrashPoint("away", effect="Commit", downtime=1000.0)]}
-    simtx.execute(lab(), "2pc:presumption=commit", folder=folder, kills=kills)
+    played(folder, "2pc:presumption=commit", lambda _: len(list_transactions(folder)) == 1, kills=kills)
     (row,) = list_transactions(folder)
     assert (row.node, row.problem) == ("giver", "in doubt")
     assert row.reason == f"'{COORDINATOR}' has no record of it: commit will be presumed"
@@ -245,7 +272,7 @@ def test_a_coordinator_that_would_presume_a_commit_on_which_it_has_not_decided_i
     """Under presumed commit it has a record of every transaction that may still be aborted: without one its store is an old copy."""
     folder = tmp_path / "run"
     kills = {COORDINATOR: [CrashPoint("away", effect="Append:commit", downtime=1000.0)]}
-    simtx.execute(lab(), "2pc:presumption=commit", folder=folder, kills=kills)
+    played(folder, "2pc:presumption=commit", crashed, kills=kills)
     rows = [row for row in list_transactions(folder) if row.node != COORDINATOR]
     assert problems(rows) == [(0, "giver", "in doubt"), (0, "taker", "in doubt")]
     assert rows[0].reason.endswith("and has recorded 'collecting giver taker'")
@@ -344,8 +371,8 @@ def test_an_event_that_was_parked_goes_on_when_an_operator_says_so(tmp_path: Pat
     """With one hop allowed, the refusal on its way back is one too many."""
     folder = tmp_path / "run"
     strategy = simtx.protocols.strategy("outbox", lab().policies)
-    run = simtx.execute(lab(refusal=1.0, maximum_hops=1), strategy_with_hops(strategy), folder=folder)
-    assert run.summary.stuck_count == 1
+    short = strategy_with_hops(strategy)
+    played(folder, short, lambda run: bool(run.summary.stuck_count == 1), refusal=1.0, maximum_hops=1)
     (row,) = list_transactions(folder)
     assert (row.transaction, row.node, row.problem, row.state) == (0, "giver", "parked", "parked")
     assert "maximum_hops is 1" in row.reason
@@ -373,9 +400,11 @@ def strategy_with_hops(strategy: Strategy) -> Strategy:
 def test_a_stopped_partition_goes_on_after_the_upgrade(tmp_path: Path, broker: str) -> None:
     """The consumer could not read the event's version; whoever starts the nodes again has upgraded it."""
     folder = tmp_path / "run"
-    simtx.execute(lab(), "outbox", broker=broker, folder=folder, speaks={"taker": "1.0"})
+    stopped = [(0, "taker", "stopped")]
+    speaks = {"taker": "1.0"}
+    played(folder, "outbox", lambda _: problems(list_transactions(folder)[:1]) == stopped, broker=broker, speaks=speaks)
     rows = list_transactions(folder)
-    assert problems(rows[:1]) == [(0, "taker", "stopped")]
+    assert problems(rows[:1]) == stopped
     assert rows[0].reason.endswith("the event has version 2.0; this process reads up to 1.x and has to be upgraded")
     in_file = (
         [(0, "taker", "in flight", "broker")] if broker == "embedded" else []
@@ -405,13 +434,13 @@ def live() -> Iterator[Callable[..., threading.Thread]]:
 
     yield play
     for thread in threads:
-        thread.join(150)
+        thread.join(600)
         assert not thread.is_alive()
 
 
 def eventually(folder: Path, wanted: Callable[[list[OpenTransaction]], bool]) -> list[OpenTransaction]:
     """The list, once it is as wanted."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     rows: list[OpenTransaction] = []
     while time.monotonic() < deadline:
         if (folder / "ports" / "client").exists() and RunFolder(folder).read().status == "running":  # all are up
@@ -424,7 +453,7 @@ def eventually(folder: Path, wanted: Callable[[list[OpenTransaction]], bool]) ->
 
 def test_a_saga_is_skipped_while_the_run_is_being_played(tmp_path: Path, live: Callable[..., threading.Thread]) -> None:
     folder = tmp_path / "run"
-    scenario = lab(refusal=1.0, compensation_attempts=2, drain=120.0)
+    scenario = lab(refusal=1.0, compensation_attempts=2, drain=700.0)
     began = time.monotonic()
     thread = live(scenario, CarelessSaga(), folder=folder)
     (row,) = eventually(folder, lambda rows: problems(rows) == [(0, HUB, "stuck")])
@@ -440,9 +469,9 @@ def test_a_saga_is_skipped_while_the_run_is_being_played(tmp_path: Path, live: C
     act = intervene(folder, 0, "skip", reason="forgiven", operator="ann")
     assert act.settled
     assert act.said == [(HUB, "stuck -> aborted")]
-    thread.join(100)
+    thread.join(600)
     assert not thread.is_alive()
-    assert time.monotonic() - began < 100  # nothing was left to wait for
+    assert time.monotonic() - began < 600  # nothing was left to wait for
     assert list_transactions(folder) == []
     assert_verified(folder)
 
@@ -452,8 +481,8 @@ def test_a_branch_is_ended_heuristically_while_its_coordinator_is_away(
     tmp_path: Path, live: Callable[..., threading.Thread]
 ) -> None:
     folder = tmp_path / "run"
-    kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=30.0)]}
-    thread = live(lab(drain=60.0), "2pc", folder=folder, kills=kills)
+    kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=60.0)]}
+    thread = live(lab(drain=180.0), "2pc", folder=folder, kills=kills)
     wanted = ["in doubt", "in doubt", "unreachable"]
     rows = eventually(folder, lambda rows: [row.problem for row in rows] == wanted)
     assert problems(rows) == [(0, "giver", "in doubt"), (0, "taker", "in doubt"), (-1, COORDINATOR, "unreachable")]
@@ -463,7 +492,7 @@ def test_a_branch_is_ended_heuristically_while_its_coordinator_is_away(
     assert problems(act.left) == [(0, "taker", "heuristic")]
     asked = intervene(folder, 0, "retry", reason="is it back?", operator="ann", node="giver", patience=0)
     assert asked.said == [("giver", "asked again now (inquiry)")]
-    thread.join(120)
+    thread.join(400)
     assert not thread.is_alive()
     assert problems(list_transactions(folder)) == [(0, "taker", "damage")]
     assert (value(folder, "giver", "k:0"), value(folder, "taker", "k:0")) == (101, 100)
@@ -490,7 +519,7 @@ def test_an_orphan_is_ended_while_the_run_goes_on(tmp_path: Path, live: Callable
     thread = live(
         play.replace(**{"run.transactions": None, "run.duration": "15.0s"}), "2pc", store="postgres", folder=folder
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (folder / "ports" / "client").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -508,7 +537,7 @@ def test_an_orphan_is_ended_while_the_run_goes_on(tmp_path: Path, live: Callable
         ("participant", "recovered", ""),
         ("participant", "rollback", ""),
     ]
-    thread.join(60)
+    thread.join(400)
     assert not thread.is_alive()
     assert list_transactions(folder) == []
 
@@ -575,7 +604,7 @@ class FullDisk(Saga):
 
 def test_a_node_that_cannot_write_its_audit_log_ends_and_its_successor_writes_the_line(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    apart = lab(transactions=2, drain=60.0, attempts=100).replace(**{"workload.rate": 2})
+    apart = lab(transactions=2, drain=120.0, attempts=1000, call_timeout=0.2).replace(**{"workload.rate": 2})
     run = simtx.execute(apart, FullDisk(), folder=folder)
     assert list(run.transactions["outcome"]) == ["committed", "committed"]
     lines = {entry.tx: entry for entry in audit(folder, "giver") if entry.act == "apply"}

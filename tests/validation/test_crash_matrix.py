@@ -33,21 +33,28 @@ SEEDED = [
 ]
 
 
+def enough(matrix: CrashMatrix) -> bool:
+    return len(matrix.struck) >= (0.75 if matrix.chosen > 10 else 0.5) * matrix.chosen
+
+
 def check_struck(matrix: CrashMatrix) -> None:
     """Nearly all chosen places were struck: of those that hang on the order of messages, some may not come about."""
     assert matrix.chosen > 0
     assert len(matrix.struck) + len(matrix.unreached) == matrix.chosen
-    assert len(matrix.struck) >= (0.75 if matrix.chosen > 10 else 0.5) * matrix.chosen, matrix.text
+    assert enough(matrix), matrix.text
     assert matrix.kills >= len(matrix.struck)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "limit"), PROMISING)
 def test_nothing_is_violated_wherever_a_process_is_killed(strategy: str, limit: int) -> None:
-    matrix = crash_matrix(strategy, limit=limit, depth=2 if limit >= 7 else 1)
+    for _ in range(5):  # on a loaded machine votes come too late, and fewer places are reached
+        matrix = crash_matrix(strategy, limit=limit, depth=2 if limit >= 7 else 1)
+        assert matrix.ok, matrix.text
+        assert not any(matrix.losses.values()), matrix.text
+        if enough(matrix) and (limit < 7 or any(len(recipe) == 2 for recipe in matrix.struck)):
+            break
     check_struck(matrix)
-    assert matrix.ok, matrix.text
-    assert not any(matrix.losses.values()), matrix.text
     assert limit < 7 or any(len(recipe) == 2 for recipe in matrix.struck), (
         "no place was struck that only a crash leads to"
     )
@@ -94,7 +101,7 @@ def test_nothing_is_violated_on_servers(strategy: str, broker: str) -> None:
 def test_a_seeded_defect_is_found(name: str, process: str) -> None:
     """Each shows in a transaction that would have succeeded, by a kill and not without one."""
     mutant = next(mutant for mutant in ALL if mutant.name == name)
-    for _ in range(3):  # on a loaded machine votes come too late, and the transactions that would show it are aborted
+    for _ in range(10):  # on a loaded machine votes come too late, and the transactions that would show it are aborted
         matrix = crash_matrix(mutant.strategy, process=process, limit=14, depth=1)
         found = any(
             line.startswith("effects") and f"[{process}: " in line and "transaction that succeeds" in line

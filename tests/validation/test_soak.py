@@ -21,14 +21,17 @@ from simtx.validation.soak import Soak, settling, soak
 from simtx.validation.transfers import busy
 from tests.checker.mutants import ALL
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["2pc", pytest.param("outbox", marks=pytest.mark.heavy)])
 def test_nothing_is_violated(strategy: str) -> None:
-    result = soak(strategy, minutes=1 / 20, every=0.3, seed=3)
-    assert result.ok, result.text
+    for minutes in (1 / 20, 1 / 4, 1.0):  # longer, if the machine is so busy that hardly anything happens in the time
+        result = soak(strategy, minutes=minutes, every=0.3, seed=3)
+        assert result.ok, result.text
+        if result.kinds["kill"] and result.kinds["pause"] and result.listening and result.outcomes["committed"]:
+            break
     assert result.rounds >= 1
     assert result.transactions == sum(result.outcomes.values()) > 0
     assert result.outcomes["committed"] > 0, result.text
@@ -68,7 +71,10 @@ def test_ctrl_c_shows_what_was_found_until_then_and_leaves_nothing_running() -> 
     assert result["interrupted"] is True
     assert result["violations"] == []
     assert len(children) >= 7
-    assert not [pid for pid in children if Path(f"/proc/{pid}/stat").exists()]
+    deadline = time.monotonic() + PATIENCE
+    while left := [pid for pid in children if Path(f"/proc/{pid}/stat").exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def descendants(parent: int) -> set[int]:

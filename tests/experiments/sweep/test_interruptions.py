@@ -207,15 +207,23 @@ def test_a_command_that_is_interrupted_goes_on_when_it_is_called_again(tmp_path:
         'scenario = "transfer"\nstrategies = ["2pc", "outbox"]\nreplications = 2\n'
         '[changes]\n"run.transactions" = 60\n"run.warmup" = "0.05s"\n[over]\n"workload.rate" = [100, 200]\n'
     )
-    slow = (
-        "import time, simtx.experiments.sweep.runner as runner\nplay = runner.play\n"
-        "runner.play = lambda *one: (time.sleep(0.3), play(*one))[1]\n"
-    )
+    interrupted_at = tmp_path / "interrupted"
+    slow = f"""
+import os, time
+import simtx.experiments.sweep.runner as runner
+play, begun = runner.play, []
+def waiting(*one):
+    begun.append(one)
+    while len(begun) > 3 and not os.path.exists({str(interrupted_at)!r}):
+        time.sleep(0.01)
+    return play(*one)
+runner.play = waiting
+"""
     words = ["sweep", "experiment.toml", "--workers", "1"]
     ledger = tmp_path / "results" / "ledger.sqlite"
 
     def interrupt(process: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if ledger.exists():
                 with sqlite3.connect(ledger) as db:
@@ -224,6 +232,7 @@ def test_a_command_that_is_interrupted_goes_on_when_it_is_called_again(tmp_path:
                         break
             time.sleep(0.05)
         os.kill(process, signal.SIGINT)
+        interrupted_at.touch()
 
     interrupted = command(words, tmp_path, slow, interrupt)
     assert interrupted.returncode == 130
@@ -405,7 +414,7 @@ def test_a_full_disk_ends_it_with_a_line_and_keeps_what_is_finished(
         [unshare, "-Urm", "sh", "-c", script, "sh", str(tmp_path), program],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         env={**os.environ, "PATH": path},
     )
@@ -473,7 +482,7 @@ def test_what_another_process_is_playing_is_waited_for_and_taken_over_if_that_di
 ) -> None:
     """A process leases the first run and is killed a while later."""
     play(tiny, tmp_path, over={"workload.rate": [200]})
-    stuck = "import time, simtx.experiments.sweep.runner as r; r.play = lambda *_: time.sleep(60)\n"
+    stuck = "import time, simtx.experiments.sweep.runner as r; r.play = lambda *_: time.sleep(800)\n"
     other = child(tmp_path, before=stuck)
     while not any(row[6] == "leased" for row in RunLedger(tmp_path).table()[1]):
         time.sleep(0.02)
