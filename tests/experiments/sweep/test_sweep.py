@@ -226,7 +226,7 @@ def test_the_command_that_repeats_a_failed_run_can_be_typed(
     monkeypatch.setattr(simtx.simulator, "simulate", fail)
     result = play(tiny, tmp_path, over={"workload.rate": [50], "outbox:poll_interval": ["10ms"]}, strategies=["outbox"])
     assert result.failures["repeat_with"].iloc[1] == (
-        "simtx simulate transfer outbox --seed 1 --replication 1 --set run.transactions=60 --set run.warmup=0.05s "
+        "simtx simulate transfer outbox --seed 1 --replication 1 --set run.warmup=0.05s "
         "--set workload.rate=50 --set run.duration=0.4s --set policies.poll_interval=10ms"
     )
 
