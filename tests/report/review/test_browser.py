@@ -35,6 +35,7 @@ return [...document.querySelectorAll('body *')]
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
 
     chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
     if chromium is None or driver is None:
@@ -44,7 +45,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for argument in (*_QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    for left in (2, 1, 0):  # on a busy machine a browser may be given up before it has started
+        try:
+            found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+            break
+        except WebDriverException:
+            if not left:
+                raise
     found.set_page_load_timeout(300)
     yield found
     found.quit()
