@@ -154,11 +154,11 @@ def test_a_figure_of_the_record_is_a_sentence_with_units(page: Path, made: Calla
     assert (table.baseline, table.panels[0].heads[0]) == ("saga", "2pc")
     interval = r"\[−?[\d.]+, −?[\d.]+\]"
     assert re.fullmatch(
-        rf"net drift, peak is 0 EUR; the difference from saga is −156[.\d]* EUR {interval}",
+        rf"the net drift \(peak\) is 0 EUR; the difference from saga is −156[.\d]* EUR {interval}",
         sentences["net drift, peak [EUR]"],
     )
     assert re.fullmatch(
-        rf"committed is 70[.\d]* % {interval}; the difference from saga is −20[.\d]* points.*",
+        rf"the share of committed transactions is 70[.\d]* % {interval}; the difference from saga is −20[.\d]* points.*",
         sentences["committed [%]"],
     )
     record = page.with_suffix(".adr.md").read_text(encoding="utf-8")
