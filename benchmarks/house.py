@@ -22,14 +22,16 @@ PARSING = re.compile(
     r"\bdetail\.(?:split|partition|rpartition|startswith|removeprefix)\b|json\.loads\(\w+\.detail\)|_parse\(\w+\.detail\)"
 )
 RUN = """
-import time, simtx
-scenario = simtx.load("checkout").replace(**{"run.transactions": 4000, "run.warmup": "1s"})
-simtx.simulate(scenario, "saga", seed=1)
-start = time.process_time()
-for strategy in ("2pc", "saga", "outbox"):
+import gc, time, simtx
+scenario = simtx.load("checkout").replace(**{{"run.transactions": 4000, "run.warmup": "1s"}})
+for strategy in {strategies!r}:
+    simtx.simulate(scenario.replace(**{{"run.transactions": 400, "run.warmup": "0s"}}), strategy, seed=1)
+    gc.collect()  # what the run before has left is not on this one's account
+    start = time.process_time()
     simtx.simulate(scenario, strategy, seed=2)
-print(time.process_time() - start)
+    print(time.process_time() - start)
 """
+STRATEGIES = ("2pc", "saga", "outbox")
 
 
 def circles() -> list[list[str]]:
@@ -49,17 +51,17 @@ def files_of_tasks() -> dict[str, int]:
     return {one.title: len({name for edit in one.edits for name in files(edit)}) for one in found}
 
 
-def seconds(tree: Path) -> float:
-    """CPU seconds of three short simulations in a source tree."""
+def seconds(tree: Path) -> dict[str, float]:
+    """CPU seconds of a short simulation of each strategy in a source tree."""
     done = subprocess.run(  # noqa: S603 - this interpreter
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-c", RUN.format(strategies=STRATEGIES)],
         env={**os.environ, "PYTHONPATH": str(tree), "SIMTX_ENGINE": "interpreted"},
         cwd=tree,
         capture_output=True,
         text=True,
         check=True,
     )
-    return float(done.stdout)
+    return dict(zip(STRATEGIES, map(float, done.stdout.split()), strict=True))
 
 
 def main() -> None:
@@ -82,16 +84,19 @@ def main() -> None:
     for title, count in files_of_tasks().items():
         print(f"  {count:2} {title}")
     if arguments.against is not None:
-        ratios = []
+        here, there = ROOT, arguments.against.resolve()
+        took: dict[Path, list[dict[str, float]]] = {here: [], there: []}
         for number in range(arguments.pairs):
-            trees = (ROOT, arguments.against.resolve())
-            first, second = trees if number % 2 == 0 else trees[::-1]
-            took = {first: seconds(first), second: seconds(second)}
-            ratios.append(took[trees[0]] / took[trees[1]])
-        print(
-            f"CPU time of a simulation here, as a share of the other tree's: median {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
-        )
+            for tree in (here, there) if number % 2 == 0 else (there, here):
+                took[tree].append(seconds(tree))
+        print(f"CPU time of a simulation here, as a share of the other tree's ({arguments.pairs} pairs):")
+        for strategy in STRATEGIES:
+            ratios = [one[strategy] / other[strategy] for one, other in zip(took[here], took[there], strict=True)]
+            least = min(one[strategy] for one in took[here]) / min(one[strategy] for one in took[there])
+            print(
+                f"  {strategy}: median {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); "
+                f"least of each {least:.2f}"
+            )
 
 
 if __name__ == "__main__":
