@@ -1,4 +1,4 @@
-"""How results learn to draw themselves: upper layers register views, the data classes below look them up.
+"""Views by which results draw themselves: upper layers register views, the data classes below look them up.
 
 `simtx/__init__.py` registers the views of `simtx.report`, so that `run.trace.diagram(tx)` works although the layers below know no
 plotting library.

@@ -63,7 +63,7 @@ Share: TypeAlias = Annotated[float, PlainValidator(units.probability)]
 
 
 class _Rule(BaseModel):
-    """What all rules have.
+    """Members of all rules.
 
     Attributes:
         name: As the alert is called.

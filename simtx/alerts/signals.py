@@ -1,4 +1,4 @@
-"""What a monitoring system sees of a run: a few counters and gauges, read from the event log at equal intervals.
+"""Signals of a run for a monitoring system: a few counters and gauges, read from the event log at equal intervals.
 
 Each signal is something that services can export about themselves, or that a reconciliation job can find in their stores. A gauge is a value of the moment;
 a counter only grows, and what rules look at is how fast. Ages are those of the oldest thing of a kind: a queue that is long because it is

@@ -1,4 +1,4 @@
-"""Which alerts a run raises, which fault each belongs to, and how long it took."""
+"""Alerts that a run raises, with the fault of each and the time that it took."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Alerts:
 
     @property
     def provenance(self) -> Provenance:
-        """Where the run comes from, and the command that repeats it."""
+        """Provenance of the run, and the command that repeats it."""
         return self.run.provenance
 
     @property

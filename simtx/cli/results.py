@@ -41,7 +41,7 @@ EventsOption: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What is wanted of a run's event log.
+    """Output that is wanted of a run's event log.
 
     Attributes:
         trace: One transaction as a message diagram.
@@ -153,7 +153,7 @@ def listed(run: Run) -> list[dict[str, object]]:
 
 
 def stories(run: Run) -> str:
-    """How it came to the first violation of each property."""
+    """Stories of the first violation of each property."""
     firsts: dict[str, str] = {}
     for one in run.violations:
         if one.property not in firsts:

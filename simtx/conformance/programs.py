@@ -117,7 +117,7 @@ class Program:
         return self.effects[self.position] if self.position < len(self.effects) else None
 
     def find(self, entry: LogEntry, skippable: Callable[[c.Effect], bool]) -> tuple[int, c.Effect | None]:
-        """Where the effect is that this entry belongs to, and the effect that would have had to be done before it.
+        """Find the effect that this entry belongs to, and the effect that would have had to be done before it.
 
         Args:
             entry: An entry of one of the kinds `EFFECTS`.

@@ -106,7 +106,7 @@ def _found() -> layout.Generators | None:
 
 
 class _UFunc(ctypes.Structure):
-    """How an object of `numpy.ufunc` begins, behind what all objects of Python have."""
+    """Head of an object of `numpy.ufunc`, behind what all objects of Python have."""
 
     _fields_ = (
         ("nin", ctypes.c_int),

@@ -154,7 +154,7 @@ class Link(c.Structure):
 
 
 class Source(c.Structure):
-    """How C makes the numbers of a stream: `simtx.workload.by_transaction.Recipe`, and the key of its generator."""
+    """Recipe by which C makes the numbers of a stream: `simtx.workload.by_transaction.Recipe`, and the key of its generator."""
 
     _fields_ = (
         ("key", c.c_uint64 * 2),

@@ -146,7 +146,7 @@ class Learner:
             self._library.engine_forget_learned(tables)
 
     def entry(self) -> set[str]:
-        """Where requests arrive."""
+        """Name the node at which requests arrive."""
         return {self._strategy.entry(plan) for plan in self._canonical}
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Learner:
         return found
 
     def expect(self, transactions: float) -> None:
-        """How many transactions there will be: so long may learning take."""
+        """Expect so many transactions: so long may learning take."""
         self._expected = transactions
         self._known = len(self.pairs)
         self._look_at = self._known + _LOOK
@@ -614,7 +614,7 @@ class Learner:
 
     @property
     def size(self) -> tuple[int, int]:
-        """How many states and pairs were met."""
+        """Numbers of states and pairs that were met."""
         return len(self._machines), len(self.pairs)
 
 

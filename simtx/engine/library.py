@@ -84,7 +84,7 @@ def compile_library(target: Path, *extra: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where a library that was compiled on first use is kept: ``$SIMTX_CACHE``, or the user's cache folder.
+    """Folder of libraries that were compiled on first use: ``$SIMTX_CACHE``, or the user's cache folder.
 
     Raises:
         Unavailable: The user has no home.

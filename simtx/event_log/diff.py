@@ -39,7 +39,7 @@ Signature: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """Where a transaction, or the faults, went different ways.
+    """A parting: a transaction, or the faults, went different ways from here on.
 
     Attributes:
         tx: The transaction; -1: what belongs to none.
@@ -57,7 +57,7 @@ class Parting:
 
     @property
     def time(self) -> float:
-        """When it was, in seconds since the start of the run: the earlier of the two."""
+        """Its time, in seconds since the start of the run: the earlier of the two."""
         return min(one.time for one in (self.a, self.b) if one is not None)
 
 
@@ -206,7 +206,7 @@ def difference(
 
 
 def chain(trace: EventLog, entry: LogEntry | None) -> tuple[LogEntry, ...]:
-    """What led to an entry, from the client's request, a timer of nobody or a fault on; the last one is the entry itself.
+    """Chain of causes of an entry, from the client's request, a timer of nobody or a fault on; the last one is the entry itself.
 
     A relay publishes what a local transaction has written, though no entry is its cause: there the chain goes on with that local transaction. The
     faults in force on the nodes of the chain are not in it: they cause nothing, they prevent.

@@ -26,7 +26,7 @@ _STATUSES: Final = get_args(c.Status)
 
 
 class Detail:
-    """What an entry has to say beside its other fields; if it is but one thing, it is written as it is.
+    """Particulars of an entry, beside its other fields; a single one is written as it is.
 
     Attributes:
         form: How it is written, in words.
@@ -282,7 +282,7 @@ class Number(Detail):
 
 @dataclass(slots=True)
 class Process(Detail):
-    """Which process of a node it was; empty in a simulated run, where a node is one process with its relay."""
+    """Process of a node; empty in a simulated run, where a node is one process with its relay."""
 
     name: str = ""
     form: ClassVar[str] = "name of the process"

@@ -1,4 +1,4 @@
-"""Which runs of a comparison come next: all replications at once, or as many as a rule of stopping wants to see before its next look."""
+"""Agenda of a comparison, the runs that come next: all replications at once, or as many as a rule of stopping wants to see before its next look."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Comparison(Reported):
 
     @property
     def executions(self) -> int:
-        """How many runs were really started; more than there are results if workers died and their runs were started again."""
+        """Number of runs that were really started; more than there are results if workers died and their runs were started again."""
         return sum(one.executions for one in self._results)
 
     @property
@@ -197,7 +197,7 @@ class Comparison(Reported):
 
     @property
     def provenance(self) -> Provenance:
-        """Where it comes from: scenario, changes, seed, replications, version, fingerprints, and the command that repeats it."""
+        """Provenance: scenario, changes, seed, replications, version, fingerprints, and the command that repeats it."""
         if self._provenance is None:
             self._provenance = provenance(
                 "compare",
@@ -479,7 +479,7 @@ class Comparison(Reported):
         return [ours[number] for number in common], [theirs[number] for number in common]
 
     def committing_less(self, among: Sequence[str] | None = None, confidence: float = 0.95) -> dict[str, str]:
-        """Who surely commits less than another strategy, by more than 5 points, and the one that commits the most: what is aborted early also ends early.
+        """Strategies that surely commit less than another one, by more than 5 points, and the one that commits the most: what is aborted early also ends early.
 
         Args:
             among: Labels; None: all.
@@ -522,7 +522,7 @@ def bounded(metric: str) -> bool:
 
 
 def most(metric: str, scenario: Scenario) -> float:
-    """What the mean of a metric cannot exceed: nothing is done that was not asked for."""
+    """Upper bound of the mean of a metric: nothing is done that was not asked for."""
     if metric.endswith("_per_million"):
         return 1e6
     workload = scenario.workload

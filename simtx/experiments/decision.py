@@ -126,7 +126,7 @@ class Decision:
 
     @property
     def advice(self) -> list[str]:
-        """What would settle what is open, and what it is worth; the first line stands by itself. Empty if nothing is open."""
+        """Advice on what would settle an open decision, and what that is worth; the first line stands by itself. Empty if nothing is open."""
         if self.strategy is None or self.supported or not self.more:
             return []
         played = int(self.ranking["n"].min())
@@ -227,7 +227,7 @@ class Compared(Protocol):
         """Values in the replications that both have finished."""
 
     def committing_less(self, among: Sequence[str] | None = None, confidence: float = 0.95) -> dict[str, str]:
-        """Who surely commits much less than another strategy, and the one that commits the most."""
+        """Strategies that surely commit much less than another one, and the one that commits the most."""
 
 
 def decide(
@@ -279,7 +279,7 @@ def decide(
 
 
 class _Trust:
-    """How much error each statement may have, so that all of them together have no more than alpha."""
+    """Error that each statement may have, so that all of them together have no more than alpha."""
 
     def __init__(self, comparison: Compared, metric: str, alpha: float, limits: int) -> None:
         self.comparison = comparison

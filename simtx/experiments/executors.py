@@ -66,7 +66,7 @@ class Backend(ABC):
 
     @abstractmethod
     def capacity(self) -> int:
-        """How many calls it should have at once, so that no worker waits for the next one."""
+        """Number of calls that it should have at once, so that no worker waits for the next one."""
 
     @abstractmethod
     def rebuild(self) -> None:

@@ -85,7 +85,7 @@ def compared(ours: Sequence[float], theirs: Sequence[float], kind: Kind, alpha: 
 
 
 def much_less(shares: Mapping[str, Mapping[int, float]], confidence: float = 0.95) -> dict[str, str]:
-    """Who surely commits less than another strategy, by more than `MUCH_LESS`: times of all transactions do not rank it.
+    """Strategies that surely commit less than another one, by more than `MUCH_LESS`: times of all transactions do not rank it.
 
     Refusals by the business are the same under all strategies, so that such a difference comes from timeouts, locks and faults.
 

@@ -159,7 +159,7 @@ def save_comparison(comparison: Comparison, folder: str | Path, *, overwrite: bo
 
 
 def document_of(kind: str, origin: Provenance, scenario: Scenario, folder: Path) -> dict[str, Any]:
-    """What every saved result says first. Files that the scenario refers to are copied into the folder."""
+    """Head of every saved result. Files that the scenario refers to are copied into the folder."""
     raw = scenario.to_dict()
     if scenario.workload.trace is not None:
         # as it was read: the file itself may have changed since
@@ -384,7 +384,7 @@ def restored_scenario(folder: Path, document: Mapping[str, Any]) -> tuple[Scenar
 
 
 def restored_strategy(saved: Mapping[str, Any], scenario: Scenario | None) -> Strategy:
-    """What `strategy_document` was made of; without a scenario, it has no policies but its own."""
+    """Strategy that `strategy_document` was made of; without a scenario, it has no policies but its own."""
     if "text" in saved:
         return resolve(saved["text"], None if scenario is None else scenario.policies)
     if "object" in saved:
@@ -466,7 +466,7 @@ def encoded(value: Any, where: str) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """What `encoded` has written."""
+    """Decode what `encoded` has written."""
     if isinstance(value, list):
         return [decoded(one) for one in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""When to stop: rules that look at the results several times and still keep their promise.
+"""Rules of stopping: they look at the results several times and still keep their promise.
 
 Whoever looks again and again, and stops as soon as an interval excludes zero, finds a difference between equal strategies in one study of six
 (doubling five times, 95 %). So the permitted error alpha is **spent over the looks**: with looks after n_1 < n_2 < ... < n_K replications, look k has
@@ -250,7 +250,7 @@ def _check(rule: Precision | Apart | Best) -> None:
 
 @dataclass(slots=True)
 class Stopping:
-    """How a comparison that looks at its results went.
+    """Course of a comparison that looks at its results.
 
     Attributes:
         rule: The rule.

@@ -255,12 +255,12 @@ class Telling:
 
     @property
     def lesson(self) -> str:
-        """What there is to learn from it, in one sentence; the title of the story, if these runs do not show it."""
+        """Lesson in one sentence; the title of the story, if these runs do not show it."""
         return self.story.lesson if self.holds else self.story.title
 
     @property
     def finding(self) -> str:
-        """What has happened, with the figures of these runs; or, if they do not show what the story says, what did not come about."""
+        """Result of the runs, with their figures; or, if they do not show what the story says, what did not come about."""
         return str(view("story-sentence")(self))
 
     @property

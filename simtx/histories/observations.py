@@ -20,7 +20,7 @@ from simtx.histories.parsing import FAIL, INFO, OK, UNKNOWN, History
 
 @dataclass(slots=True)
 class ListOrder:
-    """What the reads of one list key tell about the order of its appends.
+    """Order of the appends of one list key, as its reads show it.
 
     Attributes:
         longest: The longest read.
@@ -97,7 +97,7 @@ class Observations:
         return list(dict.fromkeys(writer for value, writer in appends if value not in read and self._counts[writer]))
 
     def is_prefix(self, key: Hashable, value: list[Any]) -> int | None:
-        """How many appends of the known order a read holds, or None where it strays from that order."""
+        """Number of appends of the known order that a read holds, or None where it strays from that order."""
         order = self.lists[key]
         if order.known is None and not order.repeated:
             return len(value)

@@ -169,7 +169,7 @@ def real_times(history: History, committed: Iterable[int], needed_by: str) -> di
 
 @dataclass(slots=True)
 class Touch:
-    """How one committed transaction meets one register.
+    """Use of one register by one committed transaction.
 
     Attributes:
         transaction: Its number.

@@ -80,7 +80,7 @@ class Sight:
             self._in_sessions(by_process)
 
     def path(self, first: int, last: int) -> list[Link]:
-        """How a transaction came to be seen by another one."""
+        """Path by which a transaction came to be seen by another one."""
         passed = [first, last] if self._before is None else self._before.path(first, last)
         result: list[Link] = []
         for a, b in itertools.pairwise(passed):
@@ -224,7 +224,7 @@ def _appended_with_others(
 
 
 class _Before:
-    """Who comes before whom by reads and sessions, in any number of steps.
+    """The order of transactions by reads and sessions, in any number of steps.
 
     A node below the number of transactions is one. The others stand for a list at a length at which somebody has read it.
     """

@@ -45,7 +45,7 @@ def available() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the solver says.
+    """Answer of the solver.
 
     Attributes:
         possible: Whether an order is possible; None: the budget was used up.

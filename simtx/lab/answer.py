@@ -107,14 +107,14 @@ class Answer:
 
     @property
     def origin(self) -> Origin:
-        """Where the figures are from: of several places, the least reliable one."""
+        """Origin of the figures: of several, the least reliable one."""
         order: tuple[Origin, ...] = ("nothing", "interpolated", "played", "stored")
         origins = {one[TIMES[0]].origin for one in self.estimates.values() if TIMES[0] in one}
         return next((one for one in order if one in origins), "nothing")
 
     @property
     def status(self) -> str:
-        """Where the figures are from, in a line."""
+        """Origin of the figures, in a line."""
         if self.problem:
             return self.problem
         runs = [one[TIMES[0]].n for one in self.estimates.values() if one[TIMES[0]].origin in ("played", "stored")]

@@ -119,7 +119,7 @@ class Explorer:
 
     @property
     def state(self) -> State:
-        """Where everything stands."""
+        """State of all controls."""
         with self._news:
             return self._state
 

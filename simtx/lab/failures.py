@@ -37,7 +37,7 @@ class Failure:
     fault: dict[str, Any]
 
     def duration(self, short: Scenario) -> str:
-        """How long it lasts, with its unit.
+        """Its duration, with the unit.
 
         Args:
             short: The scenario of the short runs, as it is before anything was moved.

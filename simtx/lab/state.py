@@ -30,7 +30,7 @@ _MOST: Final = 1_000_000
 
 @dataclass(frozen=True)
 class State:
-    """Where everything stands.
+    """State of all controls.
 
     Attributes:
         values: Of the controls that were moved, by name.

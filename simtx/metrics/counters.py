@@ -14,7 +14,7 @@ from simtx.event_log.entries import EntryKind
 
 
 class Entries(NamedTuple):
-    """Which entries of the event log a counter counts.
+    """Entries of the event log that a counter counts.
 
     Attributes:
         kind: Their kind.

@@ -1,4 +1,4 @@
-"""What became of deliveries, where a broker is not plain: figures from an event log, and what was given up in one line."""
+"""Fates of deliveries, where a broker is not plain: figures from an event log, and what was given up in one line."""
 
 from __future__ import annotations
 

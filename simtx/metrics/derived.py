@@ -14,7 +14,7 @@ from simtx.metrics.censored import quantiles
 
 
 class CopyMeasure:
-    """What is known of the copies of one derived store.
+    """Measure of the copies of one derived store.
 
     Args:
         name: Of the derived store.

@@ -1,4 +1,4 @@
-"""What happened in a consumer group: who owned which partition, who stood still, how much waited. A picture draws it."""
+"""Course of a consumer group: owners of partitions, pauses of instances, events that waited. A picture draws it."""
 
 from __future__ import annotations
 

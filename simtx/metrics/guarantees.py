@@ -293,7 +293,7 @@ def guaranteed(strategy: Strategy, unfinished: int = 0) -> frozenset[str]:
 
 
 class Watched(Protocol):
-    """What was watched in a run, and found: `RunData`, which knows this module."""
+    """Guarantees that were watched in a run, and findings: `RunData`, which knows this module."""
 
     @property
     def unfinished(self) -> int:
@@ -309,7 +309,7 @@ class Watched(Protocol):
 
 
 def violated(strategy: Strategy, data: Watched) -> float:
-    """How often a run has violated what its strategy guarantees; not a number if nobody has looked."""
+    """Number of violations of what the strategy guarantees; not a number if nobody has looked."""
     kept = guaranteed(strategy, data.unfinished)
     return float(sum(data.broken_counts.get(name, 0) for name in kept)) if data.watched else math.nan
 

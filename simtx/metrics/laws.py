@@ -243,7 +243,7 @@ def start(transactions: pd.DataFrame, warmup: float) -> Iterator[Finding]:
 
 
 def strikes(scenario: Scenario, data: RunData) -> dict[str, int]:
-    """How often each fault of the scenario has struck, by `fault_label`.
+    """Number of strikes of each fault of the scenario, by `fault_label`.
 
     A process of a real run that ended at a trigger does not say whose it was: it counts for all triggers of its node.
     """

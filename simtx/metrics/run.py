@@ -188,7 +188,7 @@ class Run:
 
     @property
     def provenance(self) -> Provenance:
-        """Where the run comes from: scenario, changes, seed, version, fingerprints, and the command that repeats it."""
+        """Provenance: scenario, changes, seed, version, fingerprints, and the command that repeats it."""
         if self._provenance is None:
             known = {self.strategy.name: self.strategy}
             self._provenance = made("simulate", self.scenario, known, seed=self.seed, replication=self.replication)

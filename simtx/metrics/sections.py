@@ -31,7 +31,7 @@ POOLED: Final = "sections of replications"
 
 
 def clusters(values: Floats, level: float) -> int:
-    """How often a series goes beyond its own quantile and comes back."""
+    """Number of times that a series goes beyond its own quantile and comes back."""
     limit = censored_quantile(values, level)
     above = ~(values <= limit)  # not a number is beyond everything
     starts = np.flatnonzero(above[1:] & ~above[:-1])

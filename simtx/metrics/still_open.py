@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class StillOpen(NamedTuple):
-    """How much was open when a run ended, in all services.
+    """Counts of what was open when a run ended, in all services.
 
     Attributes:
         in_doubt: Branches that had promised to commit and were neither committed nor rolled back.

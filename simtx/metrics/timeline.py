@@ -36,7 +36,7 @@ def step(scenario: Scenario) -> float:
 
 
 class Clock:
-    """When the next sample is due.
+    """Clock of the samples: when the next one is due.
 
     While transactions arrive, samples are equally far apart. Behind the last arrival the distance doubles after every 200 samples, so that a
     drain of hours does not take millions of them; a distance that the scenario states is kept.

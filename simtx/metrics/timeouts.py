@@ -1,4 +1,4 @@
-"""Which quantiles of a duration are in truth a configured timeout: such a figure shows a setting, not how fast anything is.
+"""Quantiles of durations that are in truth a configured timeout: such a figure shows a setting, not how fast anything is.
 
 With a vote timeout of 3 s and enough lost votes, the 99 % quantile of two-phase commit is 3,000 ms in every run, whatever the network does.
 """

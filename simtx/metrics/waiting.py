@@ -1,4 +1,4 @@
-"""How many events wait for a consumer over time, by partition of the broker, from an event log: simulated or real."""
+"""Events that wait for a consumer over time, by partition of the broker, from an event log: simulated or real."""
 
 from __future__ import annotations
 

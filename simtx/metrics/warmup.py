@@ -1,4 +1,4 @@
-"""How much of a run is its start: MSER-5 beside the stated warm-up.
+"""The start of a run: MSER-5 beside the stated warm-up.
 
 A run starts with empty queues, so its first transactions are too fast. MSER-5 cuts off as many of the first observations as make the confidence
 interval of the mean of the rest narrowest: with batch means Y(1..n) of five observations each, it cuts the d for which
@@ -25,7 +25,7 @@ _LONG: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where MSER-5 cuts.
+    """The cut of MSER-5.
 
     Attributes:
         observations: How many of the first observations are cut off; a multiple of five.
@@ -51,7 +51,7 @@ def batch_means(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def mser5(values: ArrayLike) -> Cut | None:
-    """Where to cut a series of observations, in the order in which they were made.
+    """Find where to cut a series of observations, in the order in which they were made.
 
     Args:
         values: Finite numbers, such as latencies by arrival.

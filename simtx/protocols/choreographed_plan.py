@@ -84,7 +84,7 @@ def accepted_branch_event(delivery: Delivery, node: str) -> BranchEvent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Who waits for whom.
+    """Graph of the steps: which wait for which.
 
     Attributes:
         before: For each step the steps that it waits for.

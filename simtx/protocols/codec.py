@@ -34,7 +34,7 @@ class CodecError(SimtxError, ValueError):
 
 
 class _Form:
-    """How a class is written: its fields, which of them may be missing, and what each of them may be."""
+    """Written form of a class: its fields, which of them may be missing, and what each of them may be."""
 
     __slots__ = ("cls", "fields", "kinds", "needed")
 

@@ -136,7 +136,7 @@ class CornusCoordinator(Voter):
         return [self.send(event.sender, "abort"), *self.drop(event)]
 
     def confirm(self, event: Message) -> list[Effect]:
-        """It knows already, and so does the client."""
+        """Confirm to a participant that repeats the outcome; the client has its answer, too."""
         return [self.send(event.sender, "heard"), *self.drop(event)]
 
     def drop(self, event: Message) -> list[Effect]:

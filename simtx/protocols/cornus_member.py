@@ -1,4 +1,4 @@
-"""What coordinator and participants of log-once votes have in common: the termination protocol; theory and sources are in `simtx.protocols.cornus`."""
+"""Base of coordinator and participants under log-once votes: the termination protocol; theory and sources are in `simtx.protocols.cornus`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ABORTED: Final = "aborted"
 
 
 def outcome(body: object) -> bool:
-    """How a transaction has ended."""
+    """Outcome of a transaction."""
     return body in (COMMITTED, ABORTED)
 
 

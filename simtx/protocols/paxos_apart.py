@@ -55,7 +55,7 @@ class Apart(Member):
         self.agreed = told
 
     def close(self) -> list[Effect]:
-        """When everybody has ended, no acceptor is needed any more."""
+        """Let the acceptors forget when everybody has ended."""
         if self.pending:
             return []
         return self.over(*(self.send(name, "forget") for name in self.agreed), CANCEL_ACKNOWLEDGEMENT)

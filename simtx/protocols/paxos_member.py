@@ -1,4 +1,4 @@
-"""What all members of a transaction under Paxos Commit can do: accept, take the lead, finish; theory and sources are in `simtx.protocols.paxos_commit`."""
+"""Base of all members of a transaction under Paxos Commit: they accept, take the lead, finish; theory and sources are in `simtx.protocols.paxos_commit`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ballot(body: object) -> bool:
 
 
 def outcome(body: object) -> bool:
-    """How a transaction has ended."""
+    """Outcome of a transaction."""
     return body in (COMMITTED, ABORTED)
 
 
@@ -137,7 +137,7 @@ class Member(CommitMachine):
     # --- as an acceptor ------------------------------------------------------------------------------------------------------
 
     def record(self) -> Append:
-        """What an acceptor must not forget, forced."""
+        """Force what an acceptor must not forget."""
         return Append(("acceptor", self.promised, self.ballot, self.value, self.leader, self.participants))
 
     def restore(self, record: Record) -> None:

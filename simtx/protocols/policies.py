@@ -38,7 +38,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a circuit breaker opens and how long it stays open, in seconds.
+    """Policy of a circuit breaker: when it opens, and how long it stays open, in seconds.
 
     Attributes:
         threshold: Consecutive failed calls that open it.

@@ -119,7 +119,7 @@ class Poller(Machine):
 
     @property
     def batch(self) -> int:
-        """How many rows it asks for."""
+        """Number of rows that it asks for."""
         return self.policies.poll_batch
 
     def start(self, event: Timer) -> list[Effect]:  # noqa: ARG002

@@ -48,7 +48,7 @@ GIVES_UP: Final = 10
 
 
 class SagaMonitor(Machine):
-    """What the monitor knows of one saga.
+    """Memory of one saga in the monitor.
 
     Args:
         node: Its node.

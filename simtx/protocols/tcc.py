@@ -198,7 +198,7 @@ class TccCoordinator(CommitMachine):
         return self.cancel(f"failed at {event.sender}", self.answered())
 
     def miss_tries(self, _event: Timer) -> list[Effect]:
-        """It has lasted too long: cancel everywhere, where nobody has answered as well."""
+        """Cancel everywhere when it has lasted too long, where nobody has answered as well."""
         late = [*self.pending]
         self.pending = []
         effects = self.cancel("no answer of " + ", ".join(late), self.held)

@@ -165,7 +165,7 @@ def origin(
     network: str = "loopback",
     **others: Any,
 ) -> Provenance:
-    """Where a real run comes from; no password of a server is in it.
+    """Provenance of a real run; no password of a server is in it.
 
     Args:
         scenario: What is played.

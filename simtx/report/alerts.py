@@ -68,7 +68,7 @@ def _at(seconds: float) -> str:
 
 
 def finding(alerts: Alerts) -> str:
-    """What the run shows, in one line."""
+    """Finding of the run, in one line."""
     false = len(alerts.false)
     alarms = "no false alarm" if not false else f"{false} false alarm{'s' if false > 1 else ''}"
     name, noticed = alerts.run.strategy.name, alerts.noticed
@@ -92,7 +92,7 @@ def finding(alerts: Alerts) -> str:
 
 @footed
 def plot(alerts: Alerts, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """When each rule fired, with the faults of the run shaded.
+    """Draw when each rule fired, with the faults of the run shaded.
 
     A bar is filled where the alert belongs to a fault, and hatched where it is a false alarm. Rules that never fired are named below.
     """

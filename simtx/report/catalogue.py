@@ -19,7 +19,7 @@ ANSWER_MEANS: Final = {"decided": "decided", "accepted": "only accepted"}
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is shown.
+    """Presentation of a metric.
 
     Attributes:
         name: Its name in summaries.

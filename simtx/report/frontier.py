@@ -35,7 +35,7 @@ def plot(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, fl
 
 @footed
 def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """Who wins where: a shade and a name for each winner, stripes where the data does not say, sites by their replications.
+    """Draw the winners: a shade and a name for each winner, stripes where the data does not say, sites by their replications.
 
     Raises:
         ScenarioError: The frontier has one parameter.

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one strategy looks in every picture.
+    """Look of one strategy in every picture.
 
     Attributes:
         colour: Hex colour.

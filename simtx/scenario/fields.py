@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How a value is written: for the tables of the documentation."""
+    """Notation of a value, for the tables of the documentation."""
 
     text: str
 

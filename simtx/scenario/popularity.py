@@ -1,4 +1,4 @@
-"""How often the most popular key of each service is wanted: what makes a lock a bottleneck."""
+"""Demand for the most popular key of each service: what makes a lock a bottleneck."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _SHORT: Final = 8  # hex digits of a fingerprint in print
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a result comes from.
+    """Provenance of a result.
 
     Attributes:
         verb: What was done: ``simulate``, ``compare``, ``execute``, ``validate``.

@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How far some figures may be off, all together.
+    """Uncertainty of some figures, which are off together.
 
     Attributes:
         path: Path or pattern, as it was written.

@@ -1,4 +1,4 @@
-"""How far figures may be off: what `[uncertainty]` in a scenario states, and what the scenario is at its ends.
+"""Uncertainty of figures: what `[uncertainty]` in a scenario states, and what the scenario is at its ends.
 
 A path, or a pattern that fits several figures, has a percentage (``"20%"``: a fifth more or less, all figures that it fits together) or, if it fits one figure,
 the two ends (``["5ms", "30ms"]``). Of a distribution, the mean is meant, and its shape stays. Nothing of it takes part in a simulation: it says how far

@@ -17,11 +17,11 @@ class LockTable(Protocol):
 
     @property
     def owners(self) -> dict[str, Work]:
-        """Who has the lock of a key."""
+        """Owners of the lock of a key."""
 
     @property
     def waiters(self) -> dict[str, deque[Work]]:
-        """Who queues for it."""
+        """Those that queue for it."""
 
 
 class Deadlocks:
@@ -52,7 +52,7 @@ class Deadlocks:
             self._branches.setdefault(work.tx, []).append(work)
 
     def end(self, work: Work) -> None:
-        """It queues no more."""
+        """Take it out of the queue."""
         if self._waiting.pop(work, None) is not None and _is_branch(work):
             branches = self._branches[work.tx]
             branches.remove(work)

@@ -168,7 +168,7 @@ class DerivedStore:
         return not self._on_their_way and not (self._spec.ttl is not None and self.wrong())
 
     def wrong(self) -> int:
-        """How many copies are not that of the last commit, now."""
+        """Number of copies that are not that of the last commit, now."""
         self._suspects = {key for key in self._suspects if self._is_wrong(key)}
         return len(self._suspects)
 

@@ -1,4 +1,4 @@
-"""Which engine plays a run: the interpreted one, which is the reference, or the compiled one where both have been seen to agree."""
+"""Choice of the engine that plays a run: the interpreted one, which is the reference, or the compiled one where both have been seen to agree."""
 
 from __future__ import annotations
 

@@ -396,7 +396,7 @@ class ConsumerGroup:
 
     @property
     def waiting(self) -> float:
-        """How many events are stored and not applied."""
+        """Number of events that are stored and not applied."""
         return self.record.waiting[-1] if self.record.waiting else 0.0
 
     @property

@@ -48,7 +48,7 @@ class Owner(Protocol):
 
     @property
     def world(self) -> Surroundings:
-        """What it lives in."""
+        """The world that it lives in."""
 
     @property
     def spec(self) -> BrokerSpec:

@@ -41,7 +41,7 @@ _ANSWERS: Final = ("done", "refused")
 
 
 class Known(NamedTuple):
-    """What a provider knows of a request.
+    """Memory of a request at a provider.
 
     Attributes:
         answer: ``done``, ``refused``, or ``pending``.
@@ -330,5 +330,5 @@ class Provider:
         self.up = False
 
     def reconnect(self) -> None:
-        """It can be reached again."""
+        """Let it be reached again."""
         self.up = True

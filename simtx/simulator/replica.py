@@ -11,7 +11,7 @@ from simtx.workload.by_transaction import Draw
 
 
 class Follower(Protocol):
-    """What follows a store."""
+    """Follower of a store."""
 
     def ship(self, tx: int, changes: Mapping[str, float], versions: Mapping[str, int]) -> None:
         """A commit of a transaction leaves the store, with versions if these are recorded."""

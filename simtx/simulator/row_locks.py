@@ -30,7 +30,7 @@ class Owner(Protocol):
 
 
 class RowLocks:
-    """Who has which lock, and who waits for it.
+    """Row locks of a store: their holders, and the queues for them.
 
     Args:
         node: The node, which owns the clock and the event log.

@@ -68,5 +68,5 @@ class RunningMachine:
 
     @property
     def position(self) -> int:
-        """How many effects of its program are done or begun."""
+        """Number of effects of its program that are done or begun."""
         return len(self.effects) - length_hint(self.rest)

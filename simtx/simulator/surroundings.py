@@ -57,7 +57,7 @@ class Copied(Protocol):
     """A derived store, as samples know it."""
 
     def wrong(self) -> float:
-        """How many of its values are not those of the store that it is derived from."""
+        """Number of its values that are not those of the store that it is derived from."""
 
 
 class Followed(Protocol):
@@ -65,7 +65,7 @@ class Followed(Protocol):
 
     @property
     def waiting(self) -> float:
-        """How many events are stored and not applied."""
+        """Number of events that are stored and not applied."""
 
 
 class Surroundings(Protocol):

@@ -49,7 +49,7 @@ class Around(Protocol):
 
 
 class Versions:
-    """Who speaks which version, now.
+    """Versions that nodes speak now.
 
     Args:
         world: What it lives in.

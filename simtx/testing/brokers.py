@@ -92,7 +92,7 @@ class Consumer:
 
     @property
     def bodies(self) -> list[Any]:
-        """What the messages said."""
+        """Bodies of the messages."""
         return [delivery.message.body for delivery in self.got]
 
     @property

@@ -57,7 +57,7 @@ def law_in(laws: list[Law], options: Mapping[str, Any] | None = None, *, suffix:
 
 
 def select(laws: Iterable[Law], only: Collection[str] | str | None) -> list[Law]:
-    """Those of the laws that are asked for.
+    """Select the laws that are asked for.
 
     Args:
         laws: All of them.

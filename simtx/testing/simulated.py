@@ -355,7 +355,7 @@ class SimulatedClient:
         self._transactions: dict[int, int] = {}  # by delivery
 
     async def connect(self) -> None:
-        """It is there."""
+        """Do nothing: it is there."""
 
     async def publish(self, message: c.Message, origin: int | None) -> None:  # noqa: ARG002 - the simulated log knows it
         """Hand over a message; returns on the acknowledgement.

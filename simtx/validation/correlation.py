@@ -1,4 +1,4 @@
-"""How far the building blocks of a run are slow at the same time, taken from its legs."""
+"""Correlation of the building blocks of a run, taken from its legs: how far they are slow at the same time."""
 
 from __future__ import annotations
 

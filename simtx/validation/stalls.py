@@ -1,4 +1,4 @@
-"""When the machine itself stands still, or its disk is slow: a process that does next to nothing, and writes down how long that takes.
+"""Watcher for a machine that stands still, or whose disk is slow: a process that does next to nothing, and writes down how long that takes.
 
 On a shared machine the hypervisor takes the processor away now and then, and other tenants fill the disk's queue. A run that falls into such a
 time says nothing about the model. So a watcher sleeps and forces a small write to disk beside each run, in a process of its own.

@@ -307,7 +307,7 @@ def slow(runs: Mapping[int, Executed]) -> dict[int, float]:
 
 @dataclass(slots=True)
 class Pace:
-    """How fast the disk of an idle machine is, and was at its best.
+    """Pace of the disk of an idle machine, now and at its best.
 
     Attributes:
         best: What a forced write took at least on average, in seconds; infinite: not known yet.

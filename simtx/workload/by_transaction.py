@@ -150,7 +150,7 @@ class TransactionStreams:
 
 
 def uniform_numbers() -> Sampled:
-    """What `TransactionStreams.uniform` draws from."""
+    """Generator that `TransactionStreams.uniform` draws from."""
     return _Uniform()
 
 
@@ -210,7 +210,7 @@ def _fills(distribution: Sampled, key: int) -> Fill:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the variates of a frequent distribution are made of what a generator of NumPy writes, in place and one by one, as `sample` makes them.
+    """Recipe by which the variates of a frequent distribution are made of what a generator of NumPy writes, in place and one by one, as `sample` makes them.
 
     Attributes:
         raw: What the generator writes: ``uniform``, ``exponential`` or ``normal``, each in its standard form.

@@ -1,4 +1,4 @@
-"""How a provider outside answers: one set of rules and draws for simulated and for real runs.
+"""Answers of a provider outside: one set of rules and draws for simulated and for real runs.
 
 Both worlds ask here what becomes of a request. So under the same seed the k-th request of a transaction has the same latency, and the same fate, in both.
 """
@@ -21,7 +21,7 @@ ANSWERING: Final = "answering"
 
 
 class Fate(NamedTuple):
-    """What becomes of a request that the provider has received.
+    """Fate of a request that the provider has received.
 
     Attributes:
         latency: Seconds until its answer; halfway the provider acts.
@@ -35,7 +35,7 @@ class Fate(NamedTuple):
 
 
 class Behaviour:
-    """How one provider answers, now.
+    """Behaviour of one provider, now.
 
     Args:
         spec: The scenario's.
@@ -59,7 +59,7 @@ class Behaviour:
 
     @classmethod
     def of(cls, spec: ProviderSpec, name: str, streams: TransactionStreams) -> Behaviour:
-        """That of the provider of a service, with its random numbers.
+        """Behaviour of the provider of a service, with its random numbers.
 
         Args:
             spec: The scenario's.
@@ -73,7 +73,7 @@ class Behaviour:
         return self._latency(tx) * self.factor
 
     def fate(self, tx: int, slowness: float = 1.0) -> Fate:
-        """What becomes of the next request of a transaction.
+        """Fate of the next request of a transaction.
 
         Args:
             tx: The transaction.

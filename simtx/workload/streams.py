@@ -38,7 +38,7 @@ BLOCK = 1024
 
 
 class Sampled(Protocol):
-    """What a stream needs of a distribution; every one in `simtx.scenario.distributions` has it, and so can a user's."""
+    """Members that a stream needs of a distribution; every one in `simtx.scenario.distributions` has it, and so can a user's."""
 
     def sample(self, rng: np.random.Generator, n: int, /) -> NDArray[np.float64]:
         """Draw `n` independent variates from the given generator."""

@@ -1,4 +1,4 @@
-"""What follows the data of a service, as models for the explorer: every interleaving of a small scope.
+"""Followers of a service's data, as models for the explorer: every interleaving of a small scope.
 
 A model here is made of the pure rules in `simtx.protocols.derived`, which the simulator plays, too. The explorer is the one that searches the protocols.
 """

@@ -14,7 +14,7 @@ Told: TypeAlias = Literal["", "done", "refused", "given up"]
 
 @dataclass(frozen=True, kw_only=True)
 class AggregateScope:
-    """How much may happen.
+    """Bounds of an exploration.
 
     Attributes:
         commands: Clients, each with one command that takes 1.

@@ -22,7 +22,7 @@ PROPERTIES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class CopyScope:
-    """How much may happen.
+    """Bounds of an exploration.
 
     Attributes:
         writes: Commits of the key.

@@ -12,7 +12,7 @@ from simtx.protocols.derived.group import GroupRule, Partition
 
 @dataclass(frozen=True, kw_only=True)
 class GroupScope:
-    """How much may happen.
+    """Bounds of an exploration.
 
     Attributes:
         events: Events of the partition.

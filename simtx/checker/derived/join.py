@@ -12,7 +12,7 @@ from simtx.protocols.derived.join import BranchState, Decision, Joined, JoinRule
 
 @dataclass(frozen=True, kw_only=True)
 class JoinScope:
-    """How much may happen. Events arrive in any order.
+    """Bounds of an exploration. Events arrive in any order.
 
     Attributes:
         branches: Branches that run side by side.

@@ -12,7 +12,7 @@ from simtx.protocols.derived.projection import ProjectionRule, Table, Write
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionScope:
-    """How much may happen.
+    """Bounds of an exploration.
 
     Attributes:
         events: Events of the log.

@@ -58,7 +58,7 @@ def verify_derived(
 
 
 def scope_of(rule: Rule, scope: Mapping[str, Any] | None) -> dict[str, int]:
-    """How much may happen, all of it: what is given, and the defaults.
+    """Bounds of an exploration, all of them: those that are given, and the defaults.
 
     Raises:
         ScenarioError: A number is none.

@@ -74,7 +74,7 @@ class Violation(Witness):
 
 
 class ActionCount(NamedTuple):
-    """How often an action was taken: all its transitions, and those among them that led from a state to itself."""
+    """Count of an action: all its transitions, and those among them that led from a state to itself."""
 
     transitions: int
     self_loops: int
@@ -82,7 +82,7 @@ class ActionCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search is; passed to the `progress` function.
+    """Progress of a search; passed to the `progress` function.
 
     Attributes:
         states: Distinct states found in complete levels, at least.

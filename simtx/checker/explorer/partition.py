@@ -1,4 +1,4 @@
-"""Which worker owns a state.
+"""Partition of the states among workers.
 
 Hashing whole states spreads them evenly, but then most steps lead to a state that another worker owns. Hashing one component of
 a state that few actions change keeps most steps local (F. Lerda and R. Sisto, "Distributed-memory model checking with SPIN",

@@ -64,7 +64,7 @@ _UPGRADES: Final = (None, "stop", "skip")  # in the order of the enumeration in 
 
 
 class _Head(c.Structure):
-    """What C and Python both know: ``SearchHead`` in search.c."""
+    """Memory that C and Python share: ``SearchHead`` in search.c."""
 
     _fields_ = (
         *((name, c.c_int32) for name in ("nodes", "entry", "messages", "lasting", "fused", "most_rounds")),

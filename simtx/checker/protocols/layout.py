@@ -1,4 +1,4 @@
-"""How a global state of the protocol model is laid out.
+"""Layout of a global state of the protocol model.
 
 A state is ``(nodes, net, broker, observed, budget, rest)``: the number of each node's local state; a sorted tuple of the numbers of what
 is in flight (a multiset); the broker's queues; the number of what the observer has seen; what is left of the budgets, four bits each;

@@ -35,7 +35,7 @@ UNDER_WAY: Final = -3  # the program has come to a local transaction that is und
 
 
 def raised(error: Exception) -> str:
-    """What a machine has raised, in words; of a mistake in its code also where, by name, since lines move."""
+    """The error of a machine, in words; of a mistake in its code also where, by name, since lines move."""
     where = ""
     if not isinstance(error, SimtxError):
         code = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
@@ -226,7 +226,7 @@ class Locals:
         return [(actor.tx, self.machines.values[actor.machine]) for actor in actors if actor.tx != DAEMON]
 
     def hears(self, number: int, tx: int, kinds: Iterable[str]) -> list[str]:
-        """Those kinds of events that the transaction's machine has a row for, as it stands."""
+        """Kinds of events, of these, for which the transaction's machine has a row in its state."""
         machine = dict(self.busy(number)).get(tx) or self.strategy.machine(self.states.values[number].name, tx)
         rows = {row.event for row in machine.transitions if row.state == machine.state}
         return [kind for kind in kinds if kind in rows]

@@ -198,7 +198,7 @@ class Reactions:
         return known[1]
 
     def kept(self, *parts: Hashable, make: Callable[[], Any]) -> Any:
-        """What was made of these parts, always the same object."""
+        """Keep what is made of these parts: always the same object."""
         known = self._events.get(parts)
         if known is None:
             known = self._events[parts] = make()

@@ -30,7 +30,7 @@ _OLD, _NEW = "2.0", "3.0"
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Rollout:
-    """How a system is upgraded.
+    """Plan of a rolling upgrade.
 
     Attributes:
         name: What it is called in a scope.

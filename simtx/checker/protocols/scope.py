@@ -218,7 +218,7 @@ class Scope:
         return sum(int(getattr(self, name)) << 4 * position for position, name in enumerate(BUDGETS))
 
     def options(self) -> dict[str, Any]:
-        """What differs from the default scope, participants, messages and budgets of faults always included."""
+        """Settings that differ from the default scope, participants, messages and budgets of faults always included."""
         always = ("participants", "messages", "crashes", "losses", "duplicates", "timeouts")
         return {
             one.name: getattr(self, one.name)
@@ -240,7 +240,7 @@ class Scope:
         return tuple(dict.fromkeys(self.service(index) for index in range(self.participants)))
 
     def providers(self) -> dict[str, Remembers]:
-        """What the providers of services remember, by the service that has one."""
+        """Memory of providers, by the service that has one."""
         if self.provider is None:
             return {}
         places = self.services() if self.provider_at is None else (self.service(self.provider_at),)

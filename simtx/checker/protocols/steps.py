@@ -243,7 +243,7 @@ class Steps:
             yield from self._delivered(state, head)
 
     def level(self, rest: int, node: int) -> Level:
-        """How far a node is in a rolling upgrade."""
+        """The level of a node in a rolling upgrade."""
         if self._wide:
             return rest >> UPGRADED_SHIFT + 2 * node & 3
         return AFTER if rest >> UPGRADED_SHIFT + node & 1 else BEFORE
@@ -344,7 +344,7 @@ class Steps:
             yield action._replace(fail=0), (nodes, failed, broker, seen, budget - FAILURE, rest)
 
     def voted(self, number: int, item: Item, request: LogOnce) -> tuple[Output, ...]:
-        """What is observed when a request reaches the vote store."""
+        """The observation when a request reaches the vote store."""
         told: tuple[Output, ...] = self._kept(
             "vote", number, make=lambda: (Output("vote", (item.tx, request.voter, request.vote)),)
         )

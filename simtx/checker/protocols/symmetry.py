@@ -54,7 +54,7 @@ def _crash_free(outcomes: Sequence[Reaction]) -> Iterator[Reaction]:
 
 
 class Symmetry:
-    """Which participants of a model are alike, and which state represents all that are the same up to their exchange.
+    """Symmetry of a model: which participants are alike, and which state represents all that are the same up to their exchange.
 
     Args:
         model: The model; its plans are `simtx.checker.protocols.exchange.marked`.
@@ -132,7 +132,7 @@ class Symmetry:
 
     @property
     def words(self) -> str:
-        """Who is alike, in words."""
+        """Participants that are alike, in words."""
         groups = [", ".join(self.names[member][0] for member in members) for members in self.classes]
         return "; ".join(groups)
 

@@ -1,4 +1,4 @@
-"""How noisy each site is: variances of few replications, drawn towards a law that all sites share.
+"""Noise of each site: variances of few replications, drawn towards a law that all sites share.
 
 Four replications give a variance that is off by a factor of two or three; the noise of a simulation grows with the load, smoothly. So the
 logarithm of the variance follows a plane over the sites. It is a gamma regression with a logarithmic link, whose estimate is right on average

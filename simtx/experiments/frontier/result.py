@@ -33,7 +33,7 @@ _ENDED = {
 
 
 class Frontier:
-    """Where the winner changes over one or two parameters.
+    """The frontier: the line on which the winner changes, over one or two parameters.
 
     Attributes:
         axes: One or two.
@@ -89,7 +89,7 @@ class Frontier:
 
     @property
     def provenance(self) -> Provenance | None:
-        """Where it comes from, and the line that asks for it again; None if it was not found by a sweep."""
+        """Provenance, and the line that asks for it again; None if it was not found by a sweep."""
         if self.sweep is None:
             return None
         return dataclasses.replace(self.sweep.provenance, verb="frontier", command=self.command)
@@ -103,7 +103,7 @@ class Frontier:
 
     @property
     def support(self) -> str:
-        """What it rests on, and how the search ended, in a few words."""
+        """The runs that it rests on, and the end of the search, in a few words."""
         replications = int(self.state.counts.sum())
         ended = _ENDED[self.stopped] if self.guaranteed else f"not guaranteed: {_ENDED[self.stopped]}"
         return f"{replications:,} paired replications at {len(self.state.sites)} sites; {ended}"
@@ -141,7 +141,7 @@ class Frontier:
         return f"{lead}{caption(self.axes, self._points, self._winners, self.strategies)}{early or beyond}"
 
     def winner(self, **values: float) -> tuple[str, float]:
-        """Who wins at a point, or an empty text if the data does not say; and the probability that the one who leads there is not the best.
+        """The winner at a point, or an empty text if the data does not say; and the probability that the leader there is not the best.
 
         Args:
             values: Of every axis by name, in the units of the axes. A name with dots goes as ``**{"workload.rate": 60}``.
@@ -154,11 +154,11 @@ class Frontier:
         return self.strategies[won] if won != UNDECIDED else "", float(self.contest(point).doubt()[0])
 
     def contest(self, points: Floats) -> Contest:
-        """Who leads at points of the unit cube."""
+        """Leaders at points of the unit cube."""
         return self.surfaces.contest(points)
 
     def winners(self, points: Floats) -> NDArray[np.intp]:
-        """Who wins at points of the unit cube: positions of strategies, or -1 where the data does not say."""
+        """Winners at points of the unit cube: positions of strategies, or -1 where the data does not say."""
         return winners(self.state, self.surfaces, points, self.confidence)
 
     @property

@@ -46,7 +46,7 @@ class Observe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the search goes.
+    """Settings of a search.
 
     Attributes:
         budget: Paired replications that may be added.
@@ -106,7 +106,7 @@ class State:
 
 
 def winners(state: State, surfaces: Surfaces, points: Floats, confidence: float) -> NDArray[np.intp]:
-    """Who wins at each point, or `UNDECIDED`."""
+    """The winner at each point, or `UNDECIDED`."""
     decided = surfaces.contest(points).winners(confidence)
     return np.where(state.mute_at(points), UNDECIDED, decided)
 

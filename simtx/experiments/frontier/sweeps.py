@@ -163,7 +163,7 @@ class _Runs:
 
     @property
     def note(self) -> str:
-        """Where the figures rank nobody, and why; empty if nowhere."""
+        """Places where the figures rank nobody, and why; empty if there are none."""
         told = []
         if self.silent:
             told.append(

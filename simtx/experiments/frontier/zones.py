@@ -126,7 +126,7 @@ class Surfaces:
         return result
 
     def contest(self, points: Floats) -> Contest:
-        """Who leads at each point, by how much, and how sure that is."""
+        """The leader at each point, by how much it leads, and how sure that is."""
         shape = (self.strategies, self.strategies, len(points))
         lead, error = np.zeros(shape), np.ones(shape)
         sign = -1.0 if self.better == "lower" else 1.0

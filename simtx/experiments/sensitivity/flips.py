@@ -1,4 +1,4 @@
-"""Which assumption flips the answer: how far each factor is from the point at which another strategy is the better one, in units of its own uncertainty.
+"""Assumptions that flip the answer: how far each factor is from the point at which another strategy is the better one, in units of its own uncertainty.
 
 A distance of 0.4 says that the answer flips when the figure is off by 40 % of what it may be off by; a distance above 1, that it does not flip within
 what was stated. The curve through the low end, the figure as it is, and the high end is taken as straight between them, and beyond them up to three times the

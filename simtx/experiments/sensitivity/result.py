@@ -28,7 +28,7 @@ _Columns: TypeAlias = dict[str, Callable[[Mapping[str, Any]], str]]
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Which factors the answer depends on.
+    """Factors that the answer depends on.
 
     Attributes:
         question: What is looked at: a metric of one strategy, or of two side by side.
@@ -68,7 +68,7 @@ class Sensitivity:
 
     @property
     def provenance(self) -> Provenance:
-        """Where it comes from, and the line that asks for it again."""
+        """Provenance, and the line that asks for it again."""
         made = dataclasses.replace(self.sweep.provenance, verb="sensitivity")
         return dataclasses.replace(made, command=self.command) if self.command else made
 

@@ -1,4 +1,4 @@
-"""Which values of the parameters are played together: grids, tables, Latin hypercubes, Sobol points.
+"""Designs, the values of parameters that are played together: grids, tables, Latin hypercubes, Sobol points.
 
 A design is a list of cells, each a value for every parameter. Points of a Sobol design can be added later and stay what they were; half of a Latin
 hypercube and another half is none.

@@ -41,7 +41,7 @@ def code(strategy: Strategy) -> CodeFingerprint:
 
 
 def strategy_identity(strategy: Strategy) -> str:
-    """Which strategy it is and with which options, whatever its code.
+    """Name of a strategy with its options, whatever its code.
 
     Raises:
         ScenarioError: An option cannot be compared by value.

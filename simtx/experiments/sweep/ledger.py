@@ -288,7 +288,7 @@ class RunLedger:
                 yield from map(Entry._make, self._db.execute(query, (wanted,)))
 
     def violated(self, keys: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-        """What runs have violated although their strategy guarantees it, by key: each property, and a line about it."""
+        """Violations of what strategies guarantee, by key of the run: each property, and a line about it."""
         found: dict[str, list[tuple[str, str]]] = {}
         with self._told():
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'violated'").fetchone():

@@ -150,7 +150,7 @@ class Sweep(Runs, Reported):
         better: Better | None = None,
         confidence: float = 0.95,
     ) -> pd.Series[Any]:
-        """Who may be the best by a metric in each cell: the strategies of which no other is told better, pair by pair over the replications.
+        """Strategies that may be the best by a metric in each cell: the strategies of which no other is told better, pair by pair over the replications.
 
         What a title of a picture may say, for the strategies and cells that it shows. It looks at figures alone: thresholds and what an answer promises
         are for `best`, and which figures are a configured timeout is what `timeouts` says. A mean that leaves out what had not ended tells nobody apart. A strategy of which runs have failed or are missing, or have no value, is told from no other.

@@ -430,7 +430,7 @@ class Runs:
 
     @property
     def provenance(self) -> Provenance:
-        """Where the figures come from: scenario, changes, seed, version, fingerprints, and the Python line that asks for them again."""
+        """Provenance of the figures: scenario, changes, seed, version, fingerprints, and the Python line that asks for them again."""
         study = self.study
         replications = max((row.replication for row in self._rows), default=-1) + 1
         made = provenance("sweep", study.scenario, study.strategies, seed=self.seed, replications=replications)

@@ -1,4 +1,4 @@
-"""What follows the data of a service: copies (a cache, a search index), projections, consumer groups, event-sourced aggregates, joins.
+"""Followers of a service's data: copies (a cache, a search index), projections, consumer groups, event-sourced aggregates, joins.
 
 Each module holds one set of rules as pure code, with its theory: `copies`, `projection`, `group`, `aggregate`, `join`. The simulator plays them beside the
 transactions (`simtx.simulator.derived`), and `simtx.verify_derived` explores every interleaving of them in a small scope.

@@ -53,7 +53,7 @@ class Snapshot(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a command is decided on.
+    """State on which a command is decided.
 
     Attributes:
         version: Of the stream.
@@ -68,7 +68,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class AggregateRule:
-    """How commands are worked off on an event-sourced aggregate.
+    """Rule by which commands are worked off on an event-sourced aggregate.
 
     Attributes:
         append: Whether an append says which version it expects.

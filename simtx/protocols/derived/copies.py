@@ -58,7 +58,7 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True)
 class CopyRule:
-    """How a derived store keeps up with its source.
+    """Rule by which a derived store keeps up with its source.
 
     Attributes:
         update: What a commit does to the copy.

@@ -38,7 +38,7 @@ Begin: TypeAlias = Literal["checkpoint", "end"]
 
 
 class Partition(NamedTuple):
-    """What the group has stored for one partition.
+    """State that the group has stored for one partition.
 
     Attributes:
         checkpoint: The offset that is read next.
@@ -53,7 +53,7 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupRule:
-    """How the owners of a partition take turns.
+    """Rule by which the owners of a partition take turns.
 
     Attributes:
         checkpoint: Whether the checkpoint is written with the effect, or after it.

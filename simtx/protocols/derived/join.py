@@ -41,7 +41,7 @@ Report: TypeAlias = Literal["done", "refused"]
 
 
 class Joined(NamedTuple):
-    """What a join keeps.
+    """State of a join.
 
     Attributes:
         reported: The branches that have reported that they are done, one entry a message.
@@ -54,7 +54,7 @@ class Joined(NamedTuple):
 
 @dataclass(frozen=True)
 class JoinRule:
-    """How a join and its monitor work.
+    """Rule by which a join and its monitor work.
 
     Attributes:
         counts: What is counted: branches, or messages.

@@ -33,7 +33,7 @@ Rebuild: TypeAlias = Literal["shadow", "early", "in-place"]
 
 
 class Table(NamedTuple):
-    """What a projection has written.
+    """Rows that a projection has written.
 
     Attributes:
         checkpoint: The offset that it reads next.
@@ -62,7 +62,7 @@ class Write(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectionRule:
-    """How a projection keeps its checkpoint, and how it is rebuilt.
+    """Rule by which a projection keeps its checkpoint and is rebuilt.
 
     Attributes:
         checkpoint: Whether it is written with the effect, after it, or before it.

@@ -66,7 +66,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Address at which it listens."""
         return f"nats://{_HOST}:{self._port}"
 
     @property

@@ -1,4 +1,4 @@
-"""How a consumer of the embedded broker reads partitions: one event after the other, and up to an offset."""
+"""Reading of partitions by a consumer of the embedded broker: one event after the other, and up to an offset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simtx.scenario.infrastructure import AT_ONCE
 
 
 class _Partition:
-    """What this process has of one partition: in memory only.
+    """State of one partition in this process: in memory only.
 
     Attributes:
         queue: Events that were fetched and are not done; the first one is with the consumer.

@@ -82,7 +82,7 @@ def _no_time(_tx: int, _step: int, _compensation: bool) -> float:
 
 @dataclass(frozen=True, slots=True)
 class WorkSpec:
-    """How the local transactions of a node are done.
+    """Settings of a node's local transactions.
 
     Attributes:
         workers: How many at once; 0 for a node without operations of its own.

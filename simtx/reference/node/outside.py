@@ -34,7 +34,7 @@ _NOTE: Final = "request"  # first part of the key of a note
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a service knows of its provider.
+    """Terms of a service with its provider.
 
     Attributes:
         process: Name of its process.

@@ -101,7 +101,7 @@ class Evidence:
 
 @dataclass(slots=True)
 class Note:
-    """What the audit log of a node says of one transaction: whether it was decided to commit it; each of the pairs is a time and a reason."""
+    """Note in the audit log of a node on one transaction: whether it was decided to commit it; each of the pairs is a time and a reason."""
 
     first: str = ""
     committed: bool = False

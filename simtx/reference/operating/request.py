@@ -47,7 +47,7 @@ class InterventionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How to do it: the rows that it is about, and in which of three ways.
+    """Choice of the rows, and of one of three ways.
 
     Attributes:
         rows: One for each node.

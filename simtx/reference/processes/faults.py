@@ -80,7 +80,7 @@ class Seeded(Protocol):
 
 
 class Stage(Protocol):
-    """Where faults strike: what they need of the launcher (`simtx.reference.processes.launcher.Launcher`)."""
+    """Stage of faults, the part of the launcher that they need (`simtx.reference.processes.launcher.Launcher`)."""
 
     scenario: Scenario
     strategy: Strategy

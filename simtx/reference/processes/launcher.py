@@ -59,7 +59,7 @@ Frame = dict[str, Any]
 
 @dataclass(slots=True)
 class Options:
-    """How to execute, beside what.
+    """Settings of a real run, beside what is played.
 
     Attributes:
         seed: Of the transactions, the back-off's jitter and the faults' times.

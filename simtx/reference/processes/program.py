@@ -1,4 +1,4 @@
-"""What every child process of a real run has: its part of the run's folder, its event log, a server for the others, and an end.
+"""Base of every child process of a real run: its part of the run's folder, its event log, a server for the others, and an end.
 
 A process ends when it is asked to, by a signal or by the end of its standard input, which its launcher holds; or when something in it has failed.
 """

@@ -36,7 +36,7 @@ _SLOWEST: Final = 1e6  # no fault makes a provider slower than so many times
 
 
 class ProviderServer:
-    """What a provider does with frames.
+    """Server of a provider: it works off frames.
 
     Args:
         service: Name of the service whose provider it is.

@@ -1,4 +1,4 @@
-"""What the process of a derived store needs beforehand: its description, and the readers, drawn by the streams that the simulator uses."""
+"""Preparation for the process of a derived store: its description, and the readers, drawn by the streams that the simulator uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process of a derived store leaves in the run's folder, and the figures that come of it: those of the simulator, by its code."""
+"""File of a derived store's process in the run's folder, and the figures made of it: those of the simulator, by its code."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ class RunFolder:
         return self.node(name) / "config.json"
 
     def transactions(self) -> int:
-        """How many transactions the run may have, by its schedule.
+        """Number of transactions that the run may have, by its schedule.
 
         Raises:
             OSError: There is none.

@@ -25,7 +25,7 @@ _OWN: Final = ("mac", "seal_key")
 
 
 def place() -> Path:
-    """Where the key is.
+    """Place of the key.
 
     Raises:
         RuntimeError: This user has no home folder.
@@ -46,7 +46,7 @@ def sealed(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def origin(raw: Mapping[str, Any]) -> Origin:
-    """Whose a record is, and whether it is as it was written."""
+    """Origin of a record, and whether it is as it was written."""
     key = _key(make=False)
     named, code = raw.get("seal_key"), raw.get("mac")
     if not named or not isinstance(code, str) or not code:

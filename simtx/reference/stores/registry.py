@@ -53,7 +53,7 @@ class OwnServer(Protocol):
 
 
 class ServerTools(Protocol):
-    """What a module offers for a kind of store that is a server. Each function raises `StoreFailed` if it cannot be done."""
+    """Tools that a module offers for a kind of store that is a server. Each function raises `StoreFailed` if it cannot be done."""
 
     def own_server(self, folder: Path | None) -> OwnServer:
         """A server of the run's own, not started, with its data in this folder; None: its data are not kept."""
@@ -104,7 +104,7 @@ class StoreProduct:
         return bool(self.tools)
 
     def server_tools(self) -> ServerTools:
-        """What a run needs of a server beside its stores; imported when it is asked for."""
+        """Tools for a server beside its stores; imported when it is asked for."""
         return cast("ServerTools", import_module(self.tools))
 
     def opened_by(self) -> type[Store]:

@@ -1,4 +1,4 @@
-"""How durations are distributed, with the tail to be seen: the axis goes by 90, 99 and 99.9 %."""
+"""Distributions of durations, with the tail to be seen: the axis goes by 90, 99 and 99.9 %."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a system takes load: latency and goodput over the offered rate, with the knee."""
+"""A system under load: latency and goodput over the offered rate, with the knee."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _LINE: Final = 1.25  # height of a line, in font sizes
 
 
 class Taken(NamedTuple):
-    """Which rows were taken.
+    """Rows that were taken.
 
     Attributes:
         rows: How often, by (state, event); of an exploration only whether.
@@ -281,7 +281,7 @@ def _states(ax: Axes, kind: type[Machine], rows: list[Row], taken: Taken | None,
 
 
 class _Labels:
-    """Where words stand already, so that others are put elsewhere.
+    """Places of words, so that others are put elsewhere.
 
     Args:
         ax: The axes.

@@ -86,7 +86,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """What a sensitivity study found: a line, a picture, and a row a factor."""
+    """Findings of a sensitivity study: a line, a picture, and a row a factor."""
 
     caption: str
     picture: pictures.Picture

@@ -1,4 +1,4 @@
-"""What the loop in C can play: why a run cannot be compiled, if it cannot."""
+"""Reasons why the loop in C cannot play a run."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _ANSWERS: Final = tuple(OUTCOMES)
 
 
 def forces(bound: Binding, plans: Plans, keys: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What the steps in force have added to each key, and by how much its value is off that."""
+    """Sums that the steps in force have added to each key, and by how much its value is off that."""
     steps = np.array([plans.steps_of[slot] for slot in plans.booked], dtype=np.int32)
     force, off = np.zeros(keys), np.zeros(keys)
     bound.library.engine_force(bound.engine, pointer(steps), pointer(force), pointer(off))

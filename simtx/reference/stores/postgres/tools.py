@@ -1,4 +1,4 @@
-"""What a run needs of PostgreSQL beside its stores; `simtx.reference.stores.registry.ServerTools` says what each function is for."""
+"""Tools for PostgreSQL beside its stores; `simtx.reference.stores.registry.ServerTools` says what each function is for."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Work:
         return {key: (old, new) for key, old, new in pairs if new is not None}
 
     def locks(self, started: float, got: Sequence[float | None]) -> dict[str, float]:
-        """When each lock was got.
+        """Times at which the locks were got.
 
         Args:
             started: When the call began.

@@ -24,7 +24,7 @@ def inbox_lock(text: str) -> str:
 
 
 class Holder:
-    """Who may hold locks.
+    """Holder of locks.
 
     Attributes:
         keys: Keys of the locks that it holds, with the times (monotonic seconds) at which it got them.

@@ -43,7 +43,7 @@ Verdict = Literal["done", "refused"]
 
 
 class Remembered(NamedTuple):
-    """What the books say of a request.
+    """Entry of a request in the books.
 
     Attributes:
         answer: ``done`` or ``refused``.
@@ -83,7 +83,7 @@ class Order:
 
 @dataclass(slots=True)
 class Settled:
-    """How a request has ended.
+    """End of a request.
 
     Attributes:
         answer: ``done`` or ``refused``.

@@ -55,7 +55,7 @@ class _Branch(Holder):
 
 
 class LocalTransactions:
-    """Those of one store. The methods are those of `simtx.reference.stores.base.Store`.
+    """Local transactions of one store. The methods are those of `simtx.reference.stores.base.Store`.
 
     Args:
         writer: What writes the file.
