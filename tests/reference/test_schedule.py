@@ -6,6 +6,7 @@ import pytest
 
 import simtx
 from simtx.protocols import strategy
+from simtx.reference.processes import schedule
 from simtx.reference.processes.launcher import left_out
 from simtx.reference.processes.schedule import Schedule
 from simtx.scenario import Scenario, from_dict
@@ -41,6 +42,13 @@ def test_users_whose_answer_comes_early_do_not_wait_for_slow_services_behind() -
 def test_a_slow_first_service_and_few_users_need_few_transactions() -> None:
     assert len(Schedule.draw(closed(0.5, 0.01), 1).plans) < 200
     assert len(Schedule.draw(closed(0.0001, 0.01, users=2), 1).plans) <= 2 * 6 * 1000 + 20
+
+
+def test_a_long_run_of_fast_users_is_played_with_as_many_transactions_as_there_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedule, "MAXIMUM", 300)
+    assert len(Schedule.draw(closed(0.0001, 0.01, duration=600.0), 1).plans) == 300
 
 
 def test_who_reads_a_run_is_told_when_its_transactions_were_used_up() -> None:

@@ -100,7 +100,8 @@ class Schedule:
                 times.append(time)
             count = len(times)
         else:
-            count = run.transactions or _most(scenario)
+            # Of a long run there are no more: if its users use them up, `used_up` says so.
+            count = run.transactions or min(_most(scenario), MAXIMUM)
             draw = streams.draws(workload.think_time, "workload", "think-time")
             think = [draw() for _ in range(min(count, MAXIMUM))]
         if count > MAXIMUM:
