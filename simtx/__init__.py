@@ -225,7 +225,7 @@ _VIEWS: Final = {
     "simtx.scenario.show": {"scenario-graph": "graph", "scenario-text": "text", "scenario-html": "html"},
     "simtx.validation.validate_random": {"random-validation-worst": "worst_first"},
 }
-"""How the results below draw and tell themselves: functions of the layers above by the names of their views, for `simtx.views`."""
+"""Views by which the results below draw and tell themselves: functions of the layers above by the names of their views, for `simtx.views`."""
 
 for _module, _functions in _VIEWS.items():
     for _name, _function in _functions.items():

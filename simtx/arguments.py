@@ -195,13 +195,13 @@ def function(value: Any) -> str:
 
 
 def progress(value: Any) -> str:
-    """Whether to show a bar, or a function that shows something else."""
+    """Choice whether to show a bar, or a function that shows something else."""
     good = value is None or isinstance(value, bool) or not function(value)
     return "" if good else "must be True, False, None or a function"
 
 
 def shows(value: Any) -> str:
-    """Whether to show a bar."""
+    """Choice whether to show a bar."""
     return "" if value is None or isinstance(value, bool) else "must be True, False or None"
 
 

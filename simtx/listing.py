@@ -29,7 +29,7 @@ def aligned(rows: Sequence[Sequence[str]], *, indent: str = "", right: int | Non
 
 
 class UnknownName(ScenarioError, KeyError):
-    """There is nothing of this name; also a `KeyError`, as of any mapping."""
+    """Error: there is nothing of this name; also a `KeyError`, as of any mapping."""
 
     __str__ = Exception.__str__  # that of a KeyError puts the text in quotes
 

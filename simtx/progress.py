@@ -50,11 +50,11 @@ class Bar:
         self._tqdm: Any = None
 
     def advance(self, amount: float = 1.0) -> None:
-        """So much more is done."""
+        """Count so much more as done."""
         self.to(self.done + amount)
 
     def to(self, done: float) -> None:
-        """So much is done in all."""
+        """Count so much as done in all."""
         self.done = done
         if monotonic() >= self._appears:
             self._draw()
@@ -144,12 +144,12 @@ def silent() -> Iterator[None]:
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
 
 
 def _shown(stream: TextIO | None) -> bool:
-    """Whether a bar has a reader: a terminal, or a notebook."""
+    """Return whether a bar has a reader: a terminal, or a notebook."""
     return in_notebook() or (stream is not None and stream.isatty())

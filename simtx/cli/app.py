@@ -70,7 +70,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Which way of keeping distributed data consistent should this system use, and what will it cost?"""
+    """Find out which way of keeping distributed data consistent this system should use, and what it will cost."""
 
 
 def _add(function: Callable[..., None], *modules: str) -> None:
@@ -168,7 +168,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _abandon(*streams: TextIO | None) -> bool:
-    """Whether one of these cannot be written to; what such a stream holds goes nowhere, so that the program ends quietly."""
+    """Return whether one of these cannot be written to; what such a stream holds goes nowhere, so that the program ends quietly."""
     found = False
     for stream in streams:
         if stream is None:

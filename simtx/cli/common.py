@@ -95,7 +95,9 @@ def changed(changes: Sequence[str], option: str = "--set", example: str = "workl
 
 
 def knowing(metrics: Sequence[str], strategies: int) -> Callable[[Row, Outcome], None]:
-    """What a sweep tells of each run: it ends as soon as a run of each strategy is finished and none has a metric, and not when all are.
+    """Make a function that looks at each run of a sweep.
+
+    The sweep ends as soon as a run of each strategy is finished and none has a metric, and not when all are.
 
     Args:
         metrics: What is asked for.
@@ -208,7 +210,7 @@ def _numbered(default: str) -> Iterator[Path]:
 
 
 def _held(path: Path, stem: str, origin: Provenance | None, files: Sequence[str]) -> str:
-    """What a folder holds that must not be written over, in words; empty if nothing."""
+    """Say what a folder holds that must not be written over; empty if nothing."""
     from simtx.scenario.provenance import Provenance
 
     try:
@@ -223,7 +225,7 @@ def _held(path: Path, stem: str, origin: Provenance | None, files: Sequence[str]
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What goes wrong while results are written into this folder (a full disk) becomes one line, too.
+    """Turn what goes wrong while results are written into this folder (a full disk) into one line, too.
 
     Raises:
         ScenarioError: A file could not be written.
@@ -235,7 +237,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _reason(error: OSError) -> str:
-    """Why the system refuses, in its own words."""
+    """Reason why the system refuses, in its own words."""
     return os.strerror(error.errno) if error.errno else str(error)
 
 

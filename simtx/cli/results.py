@@ -59,12 +59,12 @@ class Wishes:
 
     @property
     def diagram(self) -> bool:
-        """Whether a diagram is wanted: asked for, or meant by the number of a transaction."""
+        """Return whether a diagram is wanted: asked for, or meant by the number of a transaction."""
         return self.trace or (self.transaction is not None and self.spans is None)
 
     @property
     def recorded(self) -> bool:
-        """Whether the event log is needed."""
+        """Return whether the event log is needed."""
         return self.diagram or self.spans is not None or self.events
 
     def target(self, default: str, origin: Provenance, *, repeatable: bool = True) -> Path | None:
@@ -80,7 +80,7 @@ class Wishes:
 
 
 def _name(origin: Provenance) -> str:
-    """What the files of a run are called after: strategy, seed, replication."""
+    """Name that the files of a run begin with: strategy, seed, replication."""
     return f"{next(iter(origin.strategies))}-{origin.seed}-{origin.replication}"
 
 

@@ -99,7 +99,7 @@ def sweep(
 
 
 def _announce(plan: Plan) -> None:
-    """What is about to happen, on standard error."""
+    """Announce what is about to happen, on standard error."""
     found = f"{plan.cached + plan.accepted:,} of {plan.runs:,} runs found"
     playing = f"playing {plan.to_play:,}" if plan.to_play else "nothing to play"
     because = f"; {plan.stale:,} are stale: {', '.join(plan.changed[:3])} changed" if plan.stale else ""

@@ -44,7 +44,7 @@ class Agenda:
 
     @property
     def finished(self) -> bool:
-        """Whether there is no run left, under way or to come."""
+        """Return whether there is no run left, under way or to come."""
         return not self._outstanding
 
     def next(self) -> tuple[str, int] | None:

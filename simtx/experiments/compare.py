@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _STOP_AFTER = 3  # equal failures of one strategy: more of them would say nothing new
 INTERRUPTED = "interrupted"
 REPLICATIONS = 20
-"""Of each strategy, unless told otherwise; how well intervals over so many hold is in docs/statistics.md."""
+"""Replications of each strategy, unless another number is given; how well intervals over so many hold is in docs/statistics.md."""
 _PARTS = ("mean", "low", "high", "half_width", "n")
 DEFAULT = ("2pc", "saga", "outbox", "dual-write")
 """The strategies that are compared unless told otherwise: the plain ones, which the compiled engine plays. All others go by their names."""
@@ -142,7 +142,7 @@ class Comparison(Reported):
 
     @property
     def interrupted(self) -> bool:
-        """Whether it ended before all runs were finished; `stopped` says why."""
+        """Return whether it ended before all runs were finished; `stopped` says why."""
         return bool(self.stopped)
 
     @property
@@ -448,7 +448,7 @@ class Comparison(Reported):
         better: Better | None = None,
         confidence: float = 0.95,
     ) -> Decision:
-        """Which strategy is the best by a metric, among those that keep to some thresholds, and do the runs support it?
+        """Find the best strategy by a metric, among those that keep to some thresholds, and whether the runs support it.
 
         Args:
             metric: What ranks, such as ``decision_p99_ms``.
@@ -517,7 +517,7 @@ class Comparison(Reported):
 
 
 def bounded(metric: str) -> bool:
-    """Whether the mean of a metric may have a bound that follows from the scenario; see `most`."""
+    """Return whether the mean of a metric may have a bound that follows from the scenario; see `most`."""
     return metric.endswith("_per_million") or metric in ("throughput_per_s", "goodput_per_s")
 
 

@@ -1,4 +1,4 @@
-"""Which strategy is the best, and do the runs support it?
+"""Decisions: which strategy is the best, and whether the runs support it.
 
 Thresholds come first: a strategy that misses one is out, however good it is, and so is one whose runs have violated what it guarantees. The metric ranks the rest, pair by pair over the replications that both
 have met (common random numbers). All statements of a decision hold together with the stated confidence: each threshold of each strategy and each
@@ -97,7 +97,7 @@ class Decision:
 
     @property
     def at_stake(self) -> float:
-        """By how much another strategy that may be the best is better than the one that is named, at most: a share of the figure of that one.
+        """Lead, at most, of another strategy that may be the best over the one that is named: a share of the figure of that one.
 
         0 if no other one may be the best; not a number if nobody is named, or nobody knows.
         """
@@ -120,7 +120,7 @@ class Decision:
 
     @property
     def little_open(self) -> bool:
-        """Whether no other strategy is better than the one that is named by more than 5 %, and it takes as many replications again to tell."""
+        """Return whether no other strategy is better than the one that is named by more than 5 %, and it takes as many replications again to tell."""
         played = int(self.ranking["n"].min())
         return self.more > played >= FEW and 0 < self.at_stake <= SMALL and not len(self.doubted)
 
@@ -156,7 +156,7 @@ class Decision:
         return [said, better] if better else [said]
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines: figures that are infinite mean that something may be equal, or never ended."""
+        """Dictionary for machines: figures that are infinite mean that something may be equal, or never ended."""
         return {
             "metric": self.metric,
             "better": self.better,
@@ -334,7 +334,7 @@ def _judged(comparison: Compared, limits: Sequence[Threshold], trust: _Trust) ->
 
 
 def _standings(names: Sequence[str], judged: pd.DataFrame) -> dict[str, str]:
-    """How each strategy stands with all of its thresholds."""
+    """Standing of each strategy with all of its thresholds."""
     found = {name: set(judged.loc[judged["strategy"] == name, "standing"]) for name in names}
     return {name: next((one for one in ("not met", "undecided") if one in found[name]), "met") for name in names}
 
@@ -411,7 +411,7 @@ def _turned(pair: Pair) -> Pair:
 
 
 def _conclude(decision: Decision, standings: dict[str, str], gaps: dict[str, str]) -> None:
-    """Whether the runs support the best one, and what would settle the rest."""
+    """Say whether the runs support the best one, and what would settle the rest."""
     alive = decision.candidates
     named = decision.strategy or ""
     decision.supported = alive == [named] and standings.get(named) == "met" and not gaps
@@ -451,8 +451,9 @@ def _means(decision: Decision, comparison: Compared) -> None:
 
 
 def _aborts(decision: Decision, comparison: Compared, limits: Sequence[Threshold]) -> None:
-    """Who aborts much more than others ends most transactions early: by times of all of them it may well be the fastest, and be of no use.
+    """Name nobody if the best one aborts much more than others.
 
+    It ends most transactions early: by times of all of them it may well be the fastest, and be of no use.
     A threshold of what commits has said already how much is enough.
     """
     named, metric = decision.strategy, decision.metric

@@ -45,12 +45,12 @@ def processors() -> int:
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether an error says that a worker process has died, and nothing about the call itself."""
+    """Return whether an error says that a worker process has died, and nothing about the call itself."""
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"  # the latter is Dask's
 
 
 def is_drop(error: BaseException) -> bool:
-    """Whether an error says that the executor has dropped a call, as a scheduler does that has lost its clients or its memory."""
+    """Return whether an error says that the executor has dropped a call, as a scheduler does that has lost its clients or its memory."""
     return isinstance(error, CancelledError) or type(error).__name__ == "FutureCancelledError"
 
 
@@ -58,7 +58,7 @@ class Backend(ABC):
     """An executor, with what a pool has to know about it."""
 
     inline = False
-    """Whether a call is over when `submit` returns."""
+    """True if a call is over when `submit` returns."""
 
     @abstractmethod
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
@@ -103,7 +103,7 @@ class Serial(Backend):
         return 1
 
     def rebuild(self) -> None:
-        """Nothing can break."""
+        """Do nothing: nothing can break."""
 
 
 class Loky(Backend):
@@ -133,7 +133,7 @@ class Loky(Backend):
 
     @classmethod
     def running(cls, processes: int, version: str) -> bool:
-        """Whether so many are there already, for this code."""
+        """Return whether so many are there already, for this code."""
         return cls._kept is not None and cls._kept[:2] == (processes, version)
 
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
@@ -231,7 +231,7 @@ class Forked(Backend):
 
 
 def copyable() -> bool:
-    """Whether worker processes can be copies of this one.
+    """Return whether worker processes can be copies of this one.
 
     A copy has one thread, and of what the others were about it has what they have left half-way, locks included. So there must be none but those that
     are known to hold no lock that a run needs: that rules out notebooks. Of the systems, macOS has libraries that do not stand it.
@@ -253,7 +253,9 @@ def _copied(parent: int) -> None:
 
 
 class Growing(Backend):
-    """In this process, until it is seen that what is left takes longer than worker processes are worth: to start a new one costs more than a second.
+    """Executor in this process, until it is seen that what is left takes longer than worker processes are worth.
+
+    To start a new one costs more than a second.
 
     Args:
         calls: How many there will be at most.
@@ -300,7 +302,7 @@ class Growing(Backend):
             self._workers.rebuild()
 
     def close(self, *, kill: bool) -> None:
-        """As its worker processes do it."""
+        """Close it as its worker processes do."""
         if self._workers is not None:
             self._workers.close(kill=kill)
 

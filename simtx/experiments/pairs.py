@@ -45,7 +45,7 @@ class Pair:
     more: float
 
     def within(self, share: float) -> bool:
-        """Whether the ratio is surely nearer to 1 than this share; of a difference that is not known."""
+        """Return whether the ratio is surely nearer to 1 than this share; of a difference that is not known."""
         return self.ratio and 1 / (1 + share) <= self.effect.low and self.effect.high <= 1 + share
 
 
@@ -119,7 +119,7 @@ def _effect(values: Floats, alpha: float) -> Interval:
 
 
 def _by_signs(values: Floats, wins: int, losses: int, alpha: float, as_ratio: bool, excess: int) -> Pair:
-    """Where a mean is infinite: who is lower in more replications than chance would have it, unless it is infinite more often (`excess`)."""
+    """Compare where a mean is infinite: the lower one is lower in more replications than chance would have it, unless it is infinite more often (`excess`)."""
     at_odds = excess * (wins - losses) > 0
     tell = not at_odds and wins + losses > 0 and _sign_test(wins, wins + losses) <= alpha
     infinite = int((~np.isfinite(values)).sum())

@@ -23,7 +23,7 @@ from simtx.experiments.interrupts import Interrupts
 K = TypeVar("K")
 
 QUARANTINE: Final = 2
-"""How often a call may be alone with a dying worker."""
+"""Number of times that a call may be alone with a dying worker."""
 _DROPS: Final = 5  # times that a scheduler may drop a call
 _PATIENCE: Final = 0.5  # seconds between two looks at what else there is to do
 
@@ -131,7 +131,7 @@ class Pool(Generic[K]):
     # --- back -----------------------------------------------------------------------------------------------------------------------
 
     def _landed(self, broken: bool) -> Iterator[tuple[Call[K], Any]]:
-        """What has come back; deaths are dealt with."""
+        """Yield what has come back; deaths are dealt with."""
         # Asked before any of them lands: afterwards those that died together would look alone.
         alone = len(self._flying) == 1 and not broken
         interrupted: KeyboardInterrupt | None = None

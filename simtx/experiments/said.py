@@ -14,7 +14,7 @@ FEW: Final = 10
 
 
 def unlike(metric: str, promises: Mapping[str, str], known: Sequence[str] | None = None) -> str:
-    """Why strategies are not to be compared by a metric: the time until an answer, if answers promise different things; empty if they do not.
+    """Reason why strategies are not to be compared by a metric: the time until an answer, if answers promise different things; empty if they do not.
 
     Args:
         metric: Its name.
@@ -33,12 +33,15 @@ def unlike(metric: str, promises: Mapping[str, str], known: Sequence[str] | None
 
 
 def usual_metric(promises: Iterable[str]) -> str:
-    """What strategies are compared by unless something else is asked for: the time until the answer, or until the outcome if answers promise different things."""
+    """Metric that strategies are compared by unless another one is asked for.
+
+    It is the time until the answer, or until the outcome if answers promise different things.
+    """
     return "latency_p99_ms" if len(set(promises)) < 2 else "decision_p99_ms"
 
 
 def early(metric: str, less: Mapping[str, str], where: str, known: Sequence[str]) -> str:
-    """Why a time of all transactions does not rank those who commit much less than another strategy; empty if nobody does.
+    """Reason why a time of all transactions does not rank those who commit much less than another strategy; empty if nobody does.
 
     Args:
         metric: Its name.

@@ -91,7 +91,7 @@ class Saturation:
         return interval(self._of(strategy).throughput, self.confidence, kind="positive")
 
     def ratio(self, strategy: str, baseline: str) -> Interval:
-        """By which factor the highest throughput of a strategy is that of another one, paired by replication.
+        """Ratio of the highest throughput of a strategy to that of another one, paired by replication.
 
         Raises:
             ScenarioError: A strategy was not there.
@@ -114,7 +114,7 @@ class Saturation:
         return pd.DataFrame(rows, columns=["strategy", "users", "mean", "low", "high", "best"])
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
+        """Plain data, for JSON."""
         found = {name: self.interval(name) for name in self.strategies}
         return {
             "scenario": self.scenario.name,

@@ -89,7 +89,7 @@ class StoredStrategy:
     entry = machine = daemons = _absent
 
     def check(self, plan: Plan) -> str | None:  # noqa: ARG002 - whatever the plan
-        """Why it cannot be played."""
+        """Reason why it cannot be played."""
         return f"it was read from a file; make an object of its class again, {self.shown}"
 
     def __repr__(self) -> str:
@@ -305,7 +305,7 @@ def opened(file: Path, writer: str) -> Iterator[dict[str, Any]]:
 
 
 def _no_result(place: Path) -> str:
-    """Why nothing can be read at a place."""
+    """Reason why nothing can be read at a place."""
     if place.is_dir():
         return "holds no run, comparison or sweep that was saved"
     if not place.exists():

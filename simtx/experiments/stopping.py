@@ -1,6 +1,6 @@
 """Rules of stopping: they look at the results several times and still keep their promise.
 
-Whoever looks again and again, and stops as soon as an interval excludes zero, finds a difference between equal strategies in one study of six
+Some look again and again, and stop as soon as an interval excludes zero. They find a difference between equal strategies in one study of six
 (doubling five times, 95 %). So the permitted error alpha is **spent over the looks**: with looks after n_1 < n_2 < ... < n_K replications, look k has
 alpha (n_k - n_(k-1)) / n_K (Kim and DeMets, "Design and analysis of group sequential tests based on the type I error spending rate function",
 Biometrika 74, 1987, with the linear function). Whatever the looks have to do with each other, the probability that one of them
@@ -30,7 +30,7 @@ from simtx.metrics.intervals import HIGHER_IS_BETTER, interval, kind_of
 
 Better = Literal["lower", "higher"]
 Values: TypeAlias = Mapping[str, Sequence[float]]
-"""By strategy: one value a replication, in the order of the replications; NaN where a run failed or has none."""
+"""Values by strategy: one a replication, in the order of the replications; NaN where a run failed or has none."""
 
 CAP: Final = 200
 """Replications at most, unless told otherwise."""
@@ -39,7 +39,7 @@ _PRICE: Final = 0.8
 
 
 def better_of(metric: str) -> Better:
-    """Whether lower or higher values of a metric are better."""
+    """Say whether lower or higher values of a metric are better."""
     return "higher" if metric in HIGHER_IS_BETTER else "lower"
 
 
@@ -124,7 +124,7 @@ class Precision:
             raise ScenarioError("says neither relative nor absolute precision", "until")
 
     def look(self, values: Values, numbers: Sequence[int], k: int) -> Look:
-        """Whether every interval is short enough."""
+        """Look whether every interval is short enough."""
         wide = []
         for name, column in values.items():
             one = interval(column, 1 - _PRICE * (1 - self.confidence), kind=kind_of(self.metric))
@@ -162,7 +162,7 @@ class Apart:
         _check(self)
 
     def look(self, values: Values, numbers: Sequence[int], k: int) -> Look:
-        """Whether every pair is told apart, or equal."""
+        """Look whether every pair is told apart, or equal."""
         names = list(values)
         alpha = (1 - self.confidence) * spent(numbers, k) / max(1, len(names) * (len(names) - 1) // 2)
         open_pairs = []
@@ -174,7 +174,7 @@ class Apart:
         return Look(numbers[k], not open_pairs, tuple(names), found)
 
     def share(self, numbers: Sequence[int], k: int) -> float:
-        """What look k has."""
+        """Share of look k."""
         return spent(numbers, k)
 
 
@@ -222,7 +222,7 @@ class Best:
         return Look(numbers[k], len(rest) == 1 or alike, rest, found)
 
     def share(self, numbers: Sequence[int], k: int) -> float:
-        """What look k has."""
+        """Share of look k."""
         return spent(numbers, k)
 
 
@@ -264,7 +264,7 @@ class Stopping:
 
     @property
     def guaranteed(self) -> bool:
-        """Whether the rule itself ended it: not the cap, a failure or an interruption."""
+        """Return whether the rule itself ended it: not the cap, a failure or an interruption."""
         return bool(self.looks) and self.looks[-1].done
 
     def share(self, replications: int) -> float:
@@ -273,7 +273,7 @@ class Stopping:
         return self.rule.share(self.numbers, reached[-1] if reached else 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines."""
+        """Dictionary for machines."""
         return {
             "rule": str(written(self.rule)),
             "guaranteed": self.guaranteed,

@@ -1,8 +1,9 @@
 """Failure stories: runs that show one way in which distributed transactions go wrong, and say what is to be learnt from it.
 
-A story is a file of ``data/stories``: a built-in scenario, what is changed in it, two to four cases (a strategy, and what is changed further), what to
-look at, a lesson in one sentence, a few sentences that take their figures from the runs, and checks that the runs show what they say. Neither is written
-when a check fails, so that they cannot be untrue: with another seed, a changed scenario or a changed version, the story says what did not come about.
+A story is a file of ``data/stories``: a built-in scenario, what is changed in it, and two to four cases (a strategy, and what is changed further). It also
+says what to look at. With it come a lesson in one sentence, a few sentences that take their figures from the runs, and checks that the runs show what they
+say. Neither is written when a check fails, so that they cannot be untrue: with another seed, a changed scenario or a changed version, the story says what
+did not come about.
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ class Telling:
 
     @property
     def holds(self) -> bool:
-        """Whether the runs show what the story says."""
+        """Return whether the runs show what the story says."""
         return not self.failed
 
     @property
@@ -337,7 +338,7 @@ def _figure(run: Run, name: str) -> float:
 
 
 def _longest_in_doubt(run: Run) -> float:
-    """From the promise of a branch to its end, or to that of the run, in seconds; the longest of all."""
+    """Longest time from the promise of a branch to its end, or to that of the run, in seconds."""
     began: dict[tuple[str, int], float] = {}
     longest, now = 0.0, 0.0
     for entry in run.trace:

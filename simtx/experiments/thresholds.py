@@ -40,7 +40,7 @@ class Threshold:
         return f"{self.metric} {self.sign} {self.limit:g}"
 
     def holds(self, value: float) -> bool:
-        """Whether a value is on the right side."""
+        """Return whether a value is on the right side."""
         if self.sign == "==":
             return value == self.limit
         low = value < self.limit if self.sign == "<" else value <= self.limit
@@ -49,7 +49,7 @@ class Threshold:
 
     @property
     def possible(self) -> bool:
-        """Whether there are values on both sides of the limit, or at it: else every run meets it, or none can."""
+        """Return whether there are values on both sides of the limit, or at it: else every run meets it, or none can."""
         low, high = possible(self.metric)
         never = (self.sign == "<" and self.limit == low) or (self.sign == ">" and self.limit == high)
         return low <= self.limit <= high and not never
@@ -84,7 +84,7 @@ class Threshold:
         return "undecided", replications_to_tell(one, abs(one.mean - self.limit), alpha), ""
 
     def _never(self, one: Interval) -> tuple[Standing, float, str]:
-        """What was seen in no run, or in every one, has a bound on the share of runs, and no mean of its own beside the one that was seen."""
+        """Judge what was seen in no run, or in every one: it has a bound on the share of runs, and no mean of its own beside the one that was seen."""
         if not self.holds(one.mean):
             return "not met", 0.0, f"in each of {one.n} runs"
         others = math.ceil(one.n * (one.high if not one.mean else 1 - one.low) - 1e-9)

@@ -106,7 +106,7 @@ class Parcel:
 
 @lru_cache(maxsize=32)
 def _unpacked(data: bytes) -> tuple[Scenario, Strategy]:
-    """What has arrived; runs of the same come one after the other, and share what is worked out of their scenario."""
+    """Unpack what has arrived; runs of the same come one after the other, and share what is worked out of their scenario."""
     found: tuple[Scenario, Strategy] = cloudpickle.loads(data)
     return found
 
@@ -156,7 +156,7 @@ def play(parcel: Parcel, seed: int, replication: int, attempt: int = 0) -> Outco
 
 
 def _found(run: Run | Stratified) -> tuple[tuple[Finding, ...], dict[str, int]]:
-    """What the laws of operation say about a run, or about the parts of a divided one, and how often each fault has struck."""
+    """Findings of the laws of operation about a run, or about the parts of a divided one, and number of times that each fault has struck."""
     from simtx.metrics.run import Run
 
     runs = (run,) if isinstance(run, Run) else run.runs

@@ -1,4 +1,4 @@
-"""For notebooks: the explorer, which is a scenario with sliders, and transactions as timelines that can be stepped through."""
+"""Tools for notebooks: the explorer, which is a scenario with sliders, and transactions as timelines that can be stepped through."""
 
 from simtx.lab.exploring import Explorer, explorer
 

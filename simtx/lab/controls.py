@@ -34,7 +34,7 @@ _ROUND_TRIPS: Final = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.015, 0.02, 0.03, 0.
 _LOSSES: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 _DOWNS: Final = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
 _CRASH_SECONDS: Final = 0.5
-"""How long a service is away for each crash of the control `down`."""
+"""Seconds for which a service is away for each crash of the control `down`."""
 _PERIODS: Final = {
     "2pc": ("vote_timeout",),
     "tcc": ("vote_timeout",),
@@ -67,7 +67,7 @@ class Control:
 
     @property
     def numeric(self) -> bool:
-        """Whether there is anything between two of its values."""
+        """Return whether there is anything between two of its values."""
         return self.kind != "choice"
 
     def text(self, value: Any) -> str:
@@ -85,7 +85,7 @@ class Control:
                 return str(value).lower() if isinstance(value, bool) else str(value)
 
     def place(self, value: Any) -> float:
-        """Where a number is between the lowest (0) and the highest (1): equal ratios are equally far apart, and zero is near the lowest other one."""
+        """Place of a number between the lowest (0) and the highest (1): equal ratios are equally far apart, and zero is near the lowest other one."""
         low, high = self.values[0], self.values[-1]
         least = next((one for one in self.values if one > 0), 1.0)
         bottom, at, top = (math.asinh(2 * one / least) for one in (low, value, high))

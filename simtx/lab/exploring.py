@@ -2,7 +2,7 @@
 
 An explorer has a thread of its own that answers the newest state: first from what is known (runs of a results folder, runs that were played before, the surface
 between them), then by playing what is missing in worker processes. Work for a state that is no longer the newest is dropped; what is finished of it is kept.
-Whoever moves something never waits. When there is nothing to do, some positions of the control that was moved last are played ahead, so that the surface is
+Whoever moves something never waits. When there is nothing to do, some positions of the control that was moved last are played ahead: the surface is then
 there when they are asked for.
 """
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 TRANSACTIONS: Final = 600
-"""How many transactions a run of an explorer has, unless told otherwise."""
+"""Number of transactions that a run of an explorer has, unless another one is given."""
 _IDLE: Final = 900.0
 """Seconds after which worker processes end that have nothing to do: longer than somebody thinks about a picture."""
 _POLL: Final = 0.5

@@ -37,7 +37,7 @@ class Failure:
     fault: dict[str, Any]
 
     def duration(self, short: Scenario) -> str:
-        """Its duration, with the unit.
+        """Duration, with the unit.
 
         Args:
             short: The scenario of the short runs, as it is before anything was moved.

@@ -274,7 +274,7 @@ class Memory:
         return self._parcels[mark, label]
 
     def has(self, task: Task) -> bool:
-        """Whether a run is known meanwhile."""
+        """Return whether a run is known meanwhile."""
         known = self._known[task.mark]
         return task.replication in known.figures.get(task.label, {}) or task.label in known.errors
 
@@ -294,7 +294,7 @@ class Memory:
     # --- a results folder -------------------------------------------------------------------------------------------------------
 
     def stored_states(self) -> Iterator[State]:
-        """Where everything stood in the runs of the folder, as far as controls can say it."""
+        """States of the controls in the runs of the folder, as far as controls can say them."""
         if not self.given:
             return
         for text in self.store.ledger.changes(self.scenario.name, self._seed, _MOST_CELLS):

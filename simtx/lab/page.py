@@ -22,7 +22,7 @@ _LINES: Final = "var(--jp-border-color2, #9996)"
 _SHADE: Final = "var(--jp-layout-color2, #9993)"
 _BEHIND: Final = "var(--jp-layout-color1, transparent)"
 _GREY: Final = 6
-"""How far red, green and blue of a grey may be apart, of 255."""
+"""Largest distance between red, green and blue of a grey, of 255."""
 _FAULT: Final = f"var(--jp-error-color1, {style.FAULT})"
 
 
@@ -53,7 +53,7 @@ def svg(draw: Callable[[], Figure], title: str) -> str:
 
 
 def _on_page(found: re.Match[str]) -> str:
-    """What takes the place of a colour: of greys, what the page has for words, lines, shades and paper; any other stays."""
+    """Substitute for a colour: of greys, what the page has for words, lines, shades and paper; any other stays."""
     colour = found[0].lower()
     if colour in (INK, _PAPER):
         return _INK_TEXT if colour == INK else "transparent"

@@ -69,7 +69,7 @@ class Saved:
 
 
 def is_text(value: object) -> bool:
-    """Whether something looks like the text of an explorer."""
+    """Return whether something looks like the text of an explorer."""
     return isinstance(value, str) and re.match(r"simtx\d+\.", value.strip()) is not None
 
 
@@ -141,7 +141,7 @@ def _unpacked(packed: str) -> dict[str, Any]:
 
 
 def _second(content: dict[str, Any]) -> dict[str, Any]:
-    """From version 1, in which a failure was called a story, and had another name than the failure story about the same."""
+    """Convert from version 1, in which a failure was called a story, and had another name than the failure story about the same."""
     names = {"hub-crash": "coordinator-dies", "service-crash": "participant-dies", "slow-service": "slow-participant"}
     changed = {key: one for key, one in content.items() if key != "story"}
     story = content.get("story", "")
@@ -149,7 +149,7 @@ def _second(content: dict[str, Any]) -> dict[str, Any]:
 
 
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _second}
-"""By version: what makes the content of the next version of one of this version."""
+"""Migrations by version: each makes the content of the next version of one of this version."""
 
 
 BUILT_IN: Final = "built-in"
@@ -157,7 +157,7 @@ CHANGES: Final = "changes"
 
 
 def _says(content: Any) -> bool:
-    """Whether JSON can say something, and says it back."""
+    """Return whether JSON can say something, and says it back."""
     try:
         return bool(json.loads(json.dumps(content, allow_nan=False)) == content)
     except (TypeError, ValueError):

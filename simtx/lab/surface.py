@@ -1,7 +1,7 @@
 """Interpolates between the points that were played: a Gaussian process for each strategy and metric, and nothing beyond the outermost point.
 
 The process is that of the frontier (`simtx.experiments.frontier.gp`). What is positive is interpolated as a logarithm. A figure that had not ended
-is taken for the time that was watched, which it exceeds, so that what is interpolated beside it is too low rather than too high; `Guess.beyond` says so.
+is taken for the time that was watched, which it exceeds. So what is interpolated beside it is too low rather than too high; `Guess.beyond` says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST: Final = 40
 _NOISE: Final = 0.1
 """Standard deviation of one run that is assumed while no point has two, as a share of the figure."""
 _GROWTH: Final = 1.4
-"""How many times as many points there have to be until the length scales are fitted again."""
+"""Factor by which the number of points has to grow until the length scales are fitted again."""
 _Z: Final = 1.96
 
 
@@ -116,7 +116,7 @@ class Surface:
         return found
 
     def _elsewhere(self, values: Mapping[str, Any]) -> bool:
-        """Whether a control that no point has moved stands elsewhere than at all of them."""
+        """Return whether a control that no point has moved stands elsewhere than at all of them."""
         return any(
             name not in self.axes
             and self._controls[name].numeric

@@ -304,7 +304,7 @@ class Session:
         )
 
     def _read(self, node: str) -> tuple[list[Change], dict[str, float], Left]:
-        """What a service has in the end: history, values, and what is open. Of values that its provider changes, the provider has the books."""
+        """Read what a service has in the end: history, values, and what is open. Of values that its provider changes, the provider has the books."""
         with contextlib.closing(open_store(self.backends.store(node))) as store:
             changes, values, left = list(store.history()), store.values(), Left.of(store)
         service = self.scenario.services[node]

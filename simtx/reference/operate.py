@@ -71,7 +71,7 @@ class Act:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is open any more, but for the decision that a heuristic one has anticipated."""
+        """Return whether nothing is open any more, but for the decision that a heuristic one has anticipated."""
         return all(row.problem in _SETTLED for row in self.left)
 
 
@@ -182,7 +182,7 @@ class _Run:
 
     @property
     def is_live(self) -> bool:
-        """Whether the run is being played.
+        """Return whether the run is being played.
 
         Raises:
             RunFolderError: Something else is being done in the folder.
@@ -442,7 +442,7 @@ async def _settle(launcher: Launcher, deadline: float) -> None:
 
 
 def _address(recorded: str, products: tuple[str, ...], given: str | None, option: str) -> str:
-    """Where databases or broker are: of a server that is not ours the operator says it, since the folder may be somebody else's.
+    """Address of databases or broker. Of a server that is not ours the operator gives it, since the folder may be somebody else's.
 
     Raises:
         RunFolderError: He does not, or says it of a product that is in the folder.

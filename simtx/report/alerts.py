@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def text(alerts: Alerts) -> str:
-    """What was noticed of each fault, and when; then what fired without one."""
+    """Report what was noticed of each fault, and when; then what fired without one."""
     lines = [finding(alerts)]
     if alerts.struck:
         rows = [("fault", "from", "to", "noticed after", "first by", "also")]
@@ -49,7 +49,7 @@ def text(alerts: Alerts) -> str:
 
 
 def several(noticed: Mapping[str, Alerts]) -> str:
-    """What would have been noticed under each strategy, a line each, and which faults nobody would have noticed."""
+    """Report what would have been noticed under each strategy, a line each, and which faults nobody would have noticed."""
     first = next(iter(noticed.values()))
     lines = [
         f"what a monitoring system would have said: {len(first.rules)} rules, scraped every {first.signals.every:g} s, first replication"

@@ -47,7 +47,7 @@ class Metric:
 
     @property
     def words(self) -> str:
-        """What it is called in a sentence, behind an article: ``time from request to answer (99 %)``, ``number of retries``.
+        """Name in a sentence, behind an article: ``time from request to answer (99 %)``, ``number of retries``.
 
         Of a label, what stands behind a comma goes into brackets, and what is counted becomes a number.
         """
@@ -347,14 +347,14 @@ _BESIDE: Final = (
     ("group", _OF_GROUP, "Consumer groups", "no event was applied"),
     ("aggregate", _OF_AGGREGATE, "Aggregates", "no command has come"),
 )
-"""What a scenario has beside its transactions: how names of its metrics begin, their labels, their heading, and why one may have no value."""
+"""Parts of a scenario beside its transactions: the beginning of the names of its metrics, their labels, their heading, and why one may have no value."""
 
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 """Metrics of the tables, in the order in which they are listed."""
 
 
 def metric(name: str) -> Metric:
-    """How this metric is shown; one that the catalogue does not know keeps its own name."""
+    """Find how this metric is shown; one that the catalogue does not know keeps its own name."""
     return METRICS.get(name) or of_beside(name) or Metric(name, name.replace("_", " "), "", "Other")
 
 
@@ -370,11 +370,11 @@ def of_beside(name: str) -> Metric | None:
 
 
 _MEANT: Final = {"from": "time ", "oldest": "age of the ", "longest": "length of the "}
-"""What a label is about that begins with such a word."""
+"""Subject of a label that begins with such a word."""
 
 
 def _noun_beside(label: str, unit: str, owner: str) -> str:
-    """What a metric of a part of a scenario is called in a sentence, with the name of that part: ``age of stale reads, catalogue, median``."""
+    """Name of a metric of a part of a scenario in a sentence, with the name of that part: ``age of stale reads, catalogue, median``."""
     said, comma, part = label.partition(", ")
     counted = unit in _COUNTED or unit == "count"
     kind = "number of " if counted else "share of " if unit == "%" else _MEANT.get(said.partition(" ")[0], "")
@@ -454,5 +454,5 @@ def estimate(one: Interval, scale: float = 1.0, watched_ms: float = math.nan, en
 
 
 def runs_at_most(one: Interval) -> int:
-    """Of as many runs again, the most that can be expected to have what none of these had."""
+    """Most of as many runs again that can be expected to have what none of these had."""
     return math.ceil(one.n * (one.high if not one.mean else 1 - one.low) - 1e-9)

@@ -82,7 +82,7 @@ class _Writer:
 
     @staticmethod
     def _is_slice(span: Span) -> bool:
-        """Whether a span has a row to itself; what is inside a handler is drawn on the row of that."""
+        """Return whether a span has a row to itself; what is inside a handler is drawn on the row of that."""
         inside = span.parent is not None and span.parent.kind == "handler" and span.parent.node == span.node
         return span.kind in ("transaction", "handler", "down") or (span.kind == "publication" and not inside)
 
@@ -190,7 +190,7 @@ class _Writer:
     # --- arrows -------------------------------------------------------------------------------------------------------------------
 
     def _source(self, span: Span) -> tuple[int, int, float] | None:
-        """Where on a slice a message leaves."""
+        """Place on a slice at which a message leaves."""
         holder: Span | None = span
         while holder is not None and id(holder) not in self.places:
             holder = holder.parent
@@ -204,7 +204,7 @@ class _Writer:
         )  # inside: where a slice ends another may begin
 
     def _arrow(self, handler: Span, message: Span) -> None:
-        """What made a handler start: an arrow from the slice that sent it."""
+        """Draw what made a handler start: an arrow from the slice that sent it."""
         if message.kind not in ("message", "publication", "transaction") or id(handler) not in self.places:
             return
         source = self._source(message)

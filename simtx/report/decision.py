@@ -55,7 +55,10 @@ def verdict(decision: Any) -> tuple[str, str]:
 
 
 def ranks_settings(decision: Any) -> list[str]:
-    """Whose figures are a timeout, ``2pc (vote_timeout)``, if the runs support a strategy beside others that are admissible: then it ranks who gives up soonest."""
+    """Name strategies whose figures are a timeout, ``2pc (vote_timeout)``, if the runs support a strategy beside others that are admissible.
+
+    The metric then ranks who gives up soonest.
+    """
     table = decision.ranking[decision.ranking["standing"] != "not admissible"]
     if not decision.supported or len(table) < 2:
         return []
@@ -63,7 +66,7 @@ def ranks_settings(decision: Any) -> list[str]:
 
 
 def _alike(decision: Any) -> str:
-    """Those who may be the best, if no replication tells any of them from the one that is named; else nothing."""
+    """Strategies that may be the best, if no replication tells any of them from the one that is named; else nothing."""
     others = [
         row
         for row in decision.ranking.itertuples()
@@ -76,7 +79,7 @@ def _alike(decision: Any) -> str:
 
 
 def remarks(decision: Any) -> list[str]:
-    """What is open, what would settle it, and what else has to be said."""
+    """Say what is open, what would settle it, and what else there is to remark."""
     said = []
     open_ones = [name for name in decision.candidates if name != decision.strategy]
     if decision.strategy is not None and not decision.supported:
@@ -145,7 +148,7 @@ def _against(decision: Any, row: Any, shown: catalogue.Metric) -> str:
 
 
 def _intervals(decision: Any) -> str:
-    """How sure the intervals are: those of means are the ones of every table, the others hold together."""
+    """Confidence of the intervals: those of means are the ones of every table, the others hold together."""
     means, each = (f"{100 * share:.4g} %" for share in (decision.confidence, decision.each))
     if means == each:
         return f"intervals: {means}"

@@ -109,7 +109,7 @@ def _said(trace: EventLog) -> str:
 
 
 def _finding(trace: EventLog, sequence: Sequence) -> str:
-    """Which transaction it is, how it ended, and when that was decided."""
+    """Say which transaction it is, how it ended, and when that was decided."""
     known = trace.provenance
     whose = f" under {', '.join(known.strategies)}" if known is not None else ""
     rows = [mark.row for mark in sequence.marks if mark.kind == "decided"]
@@ -267,7 +267,7 @@ class _Pen:
         self._arrow_label(arrow, source, tip, colour)
 
     def _arrow_label(self, arrow: Arrow, source: float, tip: float, colour: str) -> None:
-        """In the last space that the arrow crosses: arrows that leave one node together end on different lanes."""
+        """Write the label into the last space that the arrow crosses: arrows that leave one node together end on different lanes."""
         near = min(0.46, abs(tip - source) / 2)
         x = tip - near if tip > source else tip + near
         share = (x - source) / (tip - source) if tip != source else 1.0

@@ -53,7 +53,7 @@ def _title(one: Parting) -> str:
 
 
 def _changes(found: Difference) -> list[str]:
-    """How many transactions have another outcome, by what it was and is."""
+    """Numbers of transactions that have another outcome, by what it was and is."""
     kinds: dict[tuple[str, str], list[int]] = {}
     for tx, one, other in found.outcomes:
         kinds.setdefault((one or "undecided", other or "undecided"), []).append(tx)

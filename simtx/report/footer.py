@@ -104,7 +104,7 @@ def stamp(figure: Figure, said: Sequence[str], *, grow: bool = True) -> None:
 
 
 def _shown_large(figure: Figure) -> bool:
-    """Whether it is a slide, by its width or by its shape: it is looked at from far away, and nothing may be smaller than the rest."""
+    """Return whether it is a slide, by its width or by its shape: it is looked at from far away, and nothing may be smaller than the rest."""
     width, height = figure.get_size_inches()
     return bool(width >= _SLIDE or (width >= _NARROW and abs(width / height - 16 / 9) < _SHAPE))
 
@@ -157,7 +157,7 @@ def footed(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def _nothing_left() -> Iterator[None]:
-    """What cannot be drawn leaves no empty figure behind, which a notebook would show."""
+    """Leave no empty figure behind of what cannot be drawn: a notebook would show it."""
     import matplotlib.pyplot as plt
 
     before = set(plt.get_fignums())

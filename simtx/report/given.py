@@ -73,7 +73,7 @@ CHECKS: Final[dict[str, Check]] = {
     "rate": _NAME,
     "at": optional(instance(Mapping, "values by parameter, such as {'workload.rate': 100}"), "None"),
 }
-"""By the name of a parameter: what it must be."""
+"""Checks by the name of a parameter: what it must be."""
 
 WORDS: Final[dict[str, str]] = {
     "runs": "One run, or several on the same scenario.",
@@ -83,7 +83,7 @@ WORDS: Final[dict[str, str]] = {
     "figsize": "Inches of a new figure.",
     "confidence": "Coverage of the intervals, between 0 and 1.",
 }
-"""By the name of a parameter: what it means, unless the documentation of a picture says otherwise."""
+"""Meanings by the name of a parameter, unless the documentation of a picture says otherwise."""
 
 
 def checks_of(function: Callable[..., Any]) -> dict[str, Check]:

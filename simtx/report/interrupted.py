@@ -99,7 +99,7 @@ def _survivors(events: Sequence[LogEntry], crash: int) -> tuple[list[Record], bo
 
 
 def _is_on_disk(effect: Effect, survived: tuple[list[Record], bool]) -> bool:
-    """Whether the effect that was under way when its process died has reached the disk all the same."""
+    """Return whether the effect that was under way when its process died has reached the disk all the same."""
     records, changed = survived
     if isinstance(effect, Append | Prepare):
         return effect.record in records

@@ -47,7 +47,7 @@ def latency(
     figsize: tuple[float, float] | None = None,
     confidence: float = 0.95,
 ) -> Axes:
-    """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
+    """Draw when the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
     with style.context():
         ax = canvas.axes(ax, figsize, (9.6, 4.2))
         names = comparison.strategies
@@ -412,7 +412,7 @@ def _worst_damage(comparison: Comparison) -> str:
 
 
 def _best_trade(comparison: Comparison) -> str:
-    """Who is best on each axis, as far as the runs support it."""
+    """Name the best strategy on each axis, as far as the runs support it."""
     if not _ranked(comparison, "decision_p50_ms") or not _ranked(comparison, "window_p50_ms"):
         return "Slow to decide, or long inconsistent: nothing was measured"
     if uneven := _commits_less(comparison):
@@ -428,7 +428,7 @@ def _best_trade(comparison: Comparison) -> str:
 
 
 def _commits_less(comparison: Comparison) -> str:
-    """Who commits much less than another one, as far as the runs show it: before that, times say little."""
+    """Name strategies that commit much less than another one, as far as the runs show it: beside that, times say little."""
     less = comparison.committing_less()
     if not less:
         return ""
@@ -448,7 +448,7 @@ def _supported(comparison: Comparison, metric: str) -> str:
 
 
 def _on_timeouts(comparison: Comparison, moments: Sequence[str]) -> list[str]:
-    """Which marks are a configured timeout, and say nothing about speed: one line a strategy."""
+    """Name marks that are a configured timeout, and say nothing about speed: one line a strategy."""
     found = []
     for name in comparison.strategies:
         known = timeouts(comparison.scenario, comparison.objects[name])
@@ -551,7 +551,7 @@ def _offsets(count: int) -> list[float]:
 
 
 def _ends(*estimates: Interval) -> NDArray[np.float64]:
-    """How far intervals reach below and above their means, as `errorbar` wants it; NaN, which draws nothing, where there is no interval."""
+    """Reach of intervals below and above their means, as `errorbar` wants it; NaN, which draws nothing, where there is no interval."""
     known = [math.isfinite(one.half_width) and not one.never for one in estimates]
     reach = [
         (one.mean - one.low, one.high - one.mean) if drawn else (math.nan, math.nan)

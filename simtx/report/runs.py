@@ -161,7 +161,7 @@ def _shade(ax: Axes, runs: Sequence[Run], last: float, end: float) -> None:
 
 
 def _residuals(ax: Axes, ends: Sequence[tuple[float, float, str]], unit: str) -> None:
-    """What is left at the end of each line, in its colour; those that end beside each other stand one above the other."""
+    """Mark what is left at the end of each line, in its colour; those that end beside each other stand one above the other."""
     width, height = ax.get_xlim()[1], ax.get_ylim()[1] - ax.get_ylim()[0]
     placed: list[tuple[float, float]] = []
     for x, y, colour in sorted(ends):

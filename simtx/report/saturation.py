@@ -42,7 +42,7 @@ def text(found: Saturation) -> str:
 
 
 def finding(found: Saturation) -> str:
-    """Which strategy sustains most, and whether the runs support it."""
+    """Name the strategy that sustains most, and say whether the runs support it."""
     ranked = sorted(found.strategies, key=lambda name: -found.interval(name).mean)
     first = ranked[0]
     most = f"{found.interval(first).mean:.3g} transactions a second"
@@ -97,5 +97,5 @@ def plot(saturation: Saturation, *, ax: Axes | None = None, figsize: tuple[float
 
 
 def drawing(found: Saturation) -> Callable[..., Axes]:
-    """What `saturation.plot` is."""
+    """Make what `saturation.plot` is."""
     return functools.partial(plot, found)

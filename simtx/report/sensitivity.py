@@ -108,7 +108,7 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float,
 
 @footed
 def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """How far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk.
+    """Draw how far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk.
 
     Raises:
         ScenarioError: The study has none.

@@ -144,12 +144,12 @@ def events_of(trace: EventLog, tx: int, start: float | None = None, end: float |
 
 
 def status_of(event: LogEntry) -> str:
-    """What the store said about a local transaction: ``done``, ``refused``, ``duplicate`` or ``failed``."""
+    """Answer of the store about a local transaction: ``done``, ``refused``, ``duplicate`` or ``failed``."""
     return Worked.read(event).status
 
 
 def changes_of(events: Iterable[LogEntry]) -> dict[int, str]:
-    """What the local transactions changed, such as ``stock:44 −1``, by the id of the entry that reports their end."""
+    """Changes that the local transactions made, such as ``stock:44 −1``, by the id of the entry that reports their end."""
     applied: dict[tuple[float, str, int | None], str] = {}
     ends: list[LogEntry] = []
     for event in events:
@@ -209,7 +209,7 @@ def label_of(event: LogEntry, change: str = "") -> str:
 
 
 def _other_process(event: LogEntry) -> bool:
-    """Whether a crash or restart is that of another process of the node, such as its relay, and not of the node."""
+    """Return whether a crash or restart is that of another process of the node, such as its relay, and not of the node."""
     return Process.read(event).beside(event.node)
 
 
@@ -308,7 +308,7 @@ def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
 
 
 def _leaves_to_the_right(event: LogEntry, order: dict[str, int]) -> bool:
-    """Whether the arrow of a message begins beside the labels of its sender."""
+    """Return whether the arrow of a message begins beside the labels of its sender."""
     if event.kind not in ("send", "publish", "logonce"):
         return False
     return order.get(event.peer or BROKER, 0) > order.get(event.node, 0)
@@ -405,7 +405,7 @@ def _connect(events: list[LogEntry], rows: dict[int, float], sequence: Sequence)
 
 
 def _deaths(events: list[LogEntry], node: str) -> list[tuple[float, float]]:
-    """When the process of a node died, and when the next one began: a real network does not say why nothing arrives."""
+    """Times at which the process of a node died, and at which the next one began: a real network does not say why nothing arrives."""
     found: list[tuple[float, float]] = []
     for event in events:
         if event.kind not in ("crash", "restart") or not event.node == node == Process.read(event).name:
@@ -446,7 +446,7 @@ def _mark(events: list[LogEntry], rows: dict[int, float], sequence: Sequence, ch
 
 
 def durability(event: LogEntry) -> str:
-    """How a store or log entry reached the disk: ``forced``, ``lazy``, or ``volatile`` if nothing was written."""
+    """Way of a store or log entry to the disk: ``forced``, ``lazy``, or ``volatile`` if nothing was written."""
     match event.kind:
         case "append":
             return Durability.read(event).text()

@@ -332,7 +332,7 @@ class _Reader:
             self.doubts[key] = self._add(span)
 
     def _of_store(self, entry: LogEntry) -> None:
-        """What a store has done for a transaction: an event of its local transaction, which ends at the same time, or has ended."""
+        """Add what a store has done for a transaction: an event of its local transaction, which ends at the same time, or has ended."""
         key = (entry.node, entry.tx)
         if entry.kind in ("free", "unlock"):
             span = self.current.get(key)

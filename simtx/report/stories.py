@@ -103,7 +103,7 @@ def _promises(telling: Any) -> list[str]:
 
 
 def _foot(telling: Any, *, omits: bool = True) -> list[str]:
-    """What is to be said below: what the model leaves out, what it is about, that it is one run, how to play it again."""
+    """Say below the picture what the model leaves out, what it is about, that it is one run, and how to play it again."""
     scenario = telling.story.scenario
     said = [f"not in the model: {telling.story.omits}"] if telling.story.omits and omits else []
     return [
@@ -228,13 +228,13 @@ def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
 
 
 def _marks(runs: list[Run]) -> list[str]:
-    """What is shaded, in words."""
+    """Say what is shaded."""
     struck = any(run.data.struck or run.scenario.broker.poisoned for run in runs)
     return ["red: while a fault is in force; hatched: no more arrivals" if struck else "hatched: no more arrivals"]
 
 
 def _head(figure: Figure, telling: Any) -> None:
-    """Its lesson, what its runs show, and what the model has not, above everything else in a figure, which grows by as much."""
+    """Write its lesson, what its runs show, and what the model has not, above everything else in a figure, which grows by as much."""
     large, plain, small = style.size(1.25), style.size(), style.size(style.SMALL)
     theme = style.theme()
     room = 0.97 * 72 * figure.get_figwidth()

@@ -243,7 +243,7 @@ def context() -> Iterator[None]:
 
 
 def _untouched(key: str) -> bool:
-    """Whether a setting has the value that matplotlib comes with: the user's own choice wins."""
+    """Return whether a setting has the value that matplotlib comes with: the user's own choice wins."""
     import matplotlib as mpl
 
     present: Any = mpl.rcParams

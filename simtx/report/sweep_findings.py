@@ -34,7 +34,7 @@ def note(sweep: Any, data: pd.DataFrame, metric: str, confidence: float) -> pd.D
 
 
 def over(sweep: Any, data: pd.DataFrame, x: str, values: Sequence[Any], metric: str) -> str:
-    """Who is lowest, from where to where along an axis; empty if there is nobody to compare with."""
+    """Name the strategy that is lowest, from where to where along an axis; empty if there is nobody to compare with."""
     names = _names(data)
     known = data[data["n"] > 0]
     leaders = {value: _one(known[known[x] == value][AHEAD]) for value in values if (known[x] == value).any()}
@@ -59,7 +59,7 @@ def over(sweep: Any, data: pd.DataFrame, x: str, values: Sequence[Any], metric: 
 
 
 def counted(data: pd.DataFrame, metric: str, what: str = "cells", leaders: Sequence[Ahead] | None = None) -> str:
-    """In how many cells who is lowest, and in how many that is not told; empty if there is nobody to compare with."""
+    """Say in how many cells who is lowest, and in how many that is not told; empty if there is nobody to compare with."""
     names = _names(data)
     if leaders is None:
         leaders = [_one(rows) for _, rows in data[data["n"] > 0].groupby("cell", sort=False)[AHEAD]]
@@ -77,7 +77,7 @@ def counted(data: pd.DataFrame, metric: str, what: str = "cells", leaders: Seque
 
 
 def promises(sweep: Any, data: pd.DataFrame, metric: str) -> str:
-    """What an answer says, if that is not the same in all strategies of the picture: times until the answer are then not like with like."""
+    """Say what an answer promises, if that is not the same in all strategies of the picture. Times until the answer are then not like with like."""
     by: dict[str, list[str]] = {}
     for name in _names(data):
         by.setdefault(sweep.study.strategies[name].promise, []).append(name)
@@ -88,7 +88,7 @@ def promises(sweep: Any, data: pd.DataFrame, metric: str) -> str:
 
 
 def settings(sweep: Any, data: pd.DataFrame, metric: str) -> str:
-    """Which figures of the picture are a configured timeout, and in how many cells; empty if none is."""
+    """Name figures of the picture that are a configured timeout, and in how many cells they are; empty if none is."""
     sits = sweep.timeouts(metric)
     by: dict[tuple[str, str], int] = {}
     for cell, name in dict.fromkeys(zip(data["cell"], data["strategy"], strict=True)):
@@ -103,7 +103,7 @@ def settings(sweep: Any, data: pd.DataFrame, metric: str) -> str:
 
 
 def aborting(sweep: Any, data: pd.DataFrame, metric: str, confidence: float) -> str:
-    """Where nobody is ranked: who commits much less than another strategy there, so that it ends early; empty if that is nowhere."""
+    """Name strategies that commit much less than another one in cells where nobody is ranked, so that they end early; empty if there are none."""
     unranked = [cell for cell, ahead in dict(zip(data["cell"], data[AHEAD], strict=True)).items() if ahead == ()]
     cells = data["cell"].nunique()
     less = sweep.committing_less(metric, _names(data), 1 - (1 - confidence) / max(1, cells))  # as in `leading`
@@ -113,7 +113,7 @@ def aborting(sweep: Any, data: pd.DataFrame, metric: str, confidence: float) -> 
 
 
 def violated(sweep: Any, data: pd.DataFrame) -> str:
-    """Whose runs have violated what the strategy guarantees in the cells of the picture; empty if nobody's have."""
+    """Name strategies whose runs have violated what they guarantee in the cells of the picture; empty if there are none."""
     broken = sweep.violated()
     by = Counter(
         name for cell, name in dict.fromkeys(zip(data["cell"], data["strategy"], strict=True)) if (cell, name) in broken
@@ -124,7 +124,7 @@ def violated(sweep: Any, data: pd.DataFrame) -> str:
 
 
 def wrapped(text: str, inches: float, per_inch: float = 12.5) -> str:
-    """In lines that fit; a number stays with its unit."""
+    """Break a text into lines that fit; a number stays with its unit."""
     kept = text.replace(" %", "\u00a0%").replace(" ms", "\u00a0ms")
     lines = textwrap.wrap(kept, max(int(per_inch * inches), 16), break_on_hyphens=False, break_long_words=False)
     return "\n".join(lines).replace("\u00a0", " ")
@@ -145,7 +145,7 @@ def _names(data: pd.DataFrame) -> list[str]:
 
 
 def _one(rows: pd.Series[Any]) -> Ahead:
-    """Of several cells at one place: the same in all of them, or all who lead in any; nobody, if nobody is ranked in one of them."""
+    """Leaders of several cells at one place: the same in all of them, or all who lead in any; nobody, if nobody is ranked in one of them."""
     if not all(rows):
         return ()
     return tuple(dict.fromkeys(name for ahead in rows for name in ahead))

@@ -32,7 +32,7 @@ _SIGNS: Final = {
 
 
 def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
-    """For a terminal.
+    """Table for a terminal.
 
     Args:
         sweep: A `simtx.Sweep`.
@@ -55,7 +55,7 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
 
 
 def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
-    """For a notebook; see `text`."""
+    """Table for a notebook; see `text`."""
     out = [banner(False, line) for line in _violated(sweep)]
     shown: list[list[str]] = []
     if not sweep.metrics:
@@ -71,7 +71,7 @@ def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
 
 
 def displayed(sweep: Any, parameter: str) -> tuple[float, str]:
-    """What values of a parameter are multiplied with where people read them, and the unit they have then: short durations in milliseconds."""
+    """Factor by which values of a parameter are multiplied where people read them, and the unit they have then: short durations in milliseconds."""
     unit = sweep.units.get(parameter, "")
     values = [one for one in sweep.cells[parameter] if isinstance(one, int | float)]
     return (1e3, "ms") if unit == "s" and values and max(values) < 1 else (1.0, unit)
@@ -130,7 +130,7 @@ def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, l
 
 
 def _violated(sweep: Any) -> list[str]:
-    """Which cells have runs that have violated what their strategy guarantees, in a line for each strategy: before any figure."""
+    """Name cells with runs that have violated what their strategy guarantees, in a line for each strategy: before any figure."""
     cells: dict[str, list[int]] = {}
     runs: Counter[str] = Counter()
     for (cell, label), count in sweep.violated().items():
@@ -149,7 +149,7 @@ def _violated(sweep: Any) -> list[str]:
 
 
 def _watched_ms(sweep: Any, values: Any, strategy: str) -> float:
-    """For how long every measured transaction was watched in the runs of one cell and strategy."""
+    """Time for which every measured transaction was watched, in milliseconds, in the runs of one cell and strategy."""
     frame = sweep.frame[sweep.frame["strategy"] == strategy]
     for name in sweep.parameters:
         frame = frame[frame[name].map(str) == str(values[name])]
@@ -187,7 +187,7 @@ def _notes(
 
 
 def _aborting(sweep: Any, metrics: Sequence[str]) -> list[str]:
-    """Who commits much less than another one in a cell, if the table has times of all transactions: what is aborted early also ends early."""
+    """Name strategies that commit much less than another one in a cell, if the table has times of all transactions. What is aborted early also ends early."""
     if COMMITTED not in sweep.frame or not any(of_all(one) for one in metrics):
         return []
     done = sweep.frame[sweep.frame["error"] == ""]

@@ -76,7 +76,7 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
 
 
 def watched_ms(comparison: Any, strategy: str) -> float:
-    """For how long every measured transaction of every run of a strategy was watched; NaN if that is not known."""
+    """Time for which every measured transaction of every run of a strategy was watched, in milliseconds; NaN if that is not known."""
     frame = comparison.frame
     frame = frame[frame["strategy"] == strategy]
     return float(frame["watched_ms"].min()) if "watched_ms" in frame and len(frame) else math.nan
@@ -148,7 +148,7 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
 
 
 def _empty(comparison: Any) -> dict[str, int]:
-    """By strategy, how many of its runs measured nothing, where any did."""
+    """Number of the runs of each strategy that measured nothing, where any did."""
     frame = comparison.frame
     if "transactions" not in frame:
         return {}
@@ -278,7 +278,7 @@ def run_text(run: Any) -> str:
 
 
 def _measured(run: Any) -> list[str]:
-    """How many transactions were measured, and what an answer means; what clients do without one."""
+    """Say how many transactions were measured, what an answer means, and what clients do without one."""
     summary = run.summary
     return [
         f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
@@ -308,7 +308,7 @@ def _foot(run: Any, absent: Sequence[str]) -> list[str]:
 
 
 def _killed(run: Any) -> list[str]:
-    """Of a real run whose processes were killed, what a figure leaves out."""
+    """Say what a figure of a real run leaves out whose processes were killed."""
     killed = run.data.origin is not None and any(one.kind == "crash" for one in run.data.struck)
     return (
         ["row locks held: without those of a process that was killed, which can no longer say for how long"]

@@ -56,7 +56,7 @@ _SENT: Final = frozenset(("send", "publish", "acknowledge", "answer"))
 """Entries about what a process has sent."""
 _LOCAL: Final = frozenset(("transact", "execute", "prepare"))
 _DOES: Final = ("event", "transaction", "forced_write", "mark")
-"""What takes a process time, beside what it sends."""
+"""Work that takes a process time, beside what it sends."""
 _FORCED: Final[Mapping[str, type[Durability] | type[BranchEnded]]] = {
     "append": Durability,
     "commit": BranchEnded,
@@ -212,7 +212,7 @@ def within_legs(times: ProcessorTimes, known: Mapping[str, Block]) -> ProcessorT
 
 
 def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
-    """What an event, an effect, a local transaction and a forced write cost, from what all processes of some runs have used.
+    """Costs of an event, an effect, a local transaction and a forced write, from what all processes of some runs have used.
 
     What a process sends, it sends one after the other: an effect costs the median time between two messages of one transaction that follow each other in the log.
     The rest of a process's time is taken as a x events + b x local transactions + c x other forced writes + d x events of an outbox that its relay marks as published +

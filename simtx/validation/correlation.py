@@ -55,7 +55,7 @@ def common_mode(runs: Iterable[Mapping[str, Sequence[Leg]]]) -> CommonMode | Non
 
 
 def _shared_flush(runs: Sequence[Mapping[str, Sequence[Leg]]]) -> tuple[float, float]:
-    """What share of forced writes ends together with that of another node which began just before, and how long before, in seconds, at most.
+    """Share of forced writes that end together with that of another node which began just before, and how long before, in seconds, at most.
 
     Two shares of pairs, up to some time between their begins and beyond it, explain the pairs best at one of the times tried (the largest
     likelihood). What ends together beyond it does so by chance, and as often before it.

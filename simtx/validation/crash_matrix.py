@@ -3,7 +3,7 @@
 A run without kills shows the handlers that there are. Each place in them is then struck once: in a transaction of its own, whose process
 kills itself there, is started again and recovers from its store alone. One launch plays many such transactions, one after the other: the
 next one is asked for when everything is at rest. The logs of these runs show handlers that only a crash leads to (recoveries, inquiries,
-repetitions), and so further places. These are struck in the same way after the kill that led to them, until no new place is found or the limit
+repetitions), and so further places. These are struck in the same way after the kill that led to them. That ends when no new place is found or the limit
 of kills in one transaction is reached.
 
 Every launch is checked for everything that must never be (`simtx.validation.violations`).
@@ -83,7 +83,7 @@ class KilledRuns:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was violated."""
+        """Return whether nothing was violated."""
         return not self.violations
 
     @property
@@ -127,7 +127,7 @@ class CrashMatrix(KilledRuns):
 
     @property
     def never(self) -> list[Recipe]:
-        """Those of the places never reached that were struck in no other variant of the transaction either."""
+        """Places never reached that were struck in no other variant of the transaction either."""
         met = {recipe[-1].anywhere for recipe in self.struck}
         return [recipe for recipe in self.unreached if recipe[-1].anywhere not in met]
 
@@ -409,7 +409,7 @@ def _once(places: Sequence[Place]) -> list[Place]:
 
 
 def _spread(places: Sequence[Place], limit: int) -> list[Place]:
-    """So many of them, evenly spread: always the same ones of the same places."""
+    """Choose so many of them, evenly spread: always the same ones of the same places."""
     count = len(places)
     return list(places) if count <= limit else [places[position * count // limit] for position in range(limit)]
 

@@ -1,7 +1,7 @@
 """Scenarios that nobody has chosen: what `simtx validate --random` predicts and executes.
 
-A model that is tuned on one scenario fits that scenario. These are drawn from a wide family by a seed: two to five services in a chain or a diamond, hot and
-cold keys, refusals, a pivot, work of 5 to 30 ms, loads from 20 to 90 % of saturation, and a failure of each kind. The number of a scenario decides what
+A model that is tuned on one scenario fits that scenario. These are drawn from a wide family by a seed: two to five services in a chain or a diamond; hot and
+cold keys, refusals, a pivot; work of 5 to 30 ms, loads from 20 to 90 % of saturation, and a failure of each kind. The number of a scenario decides what
 should be spread evenly (strategy, load, failure); the seed decides the rest.
 """
 

@@ -97,7 +97,7 @@ def identity(tx: int, number: int) -> str:
 
 
 def _has_subject(place: Place) -> bool:
-    """Whether the handler belongs to a transaction: all do but those of a relay that publish nothing."""
+    """Return whether the handler belongs to a transaction: all do but those of a relay that publish nothing."""
     return not place.process.endswith(RELAY) or place.event == "published" or "Publish:" in place.program
 
 

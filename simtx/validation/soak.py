@@ -1,7 +1,7 @@
 """The soak: a run under load while processes are killed and paused at random, for as long as asked.
 
-It goes in rounds. In each of them the transfers of `simtx.validation.transfers.busy` arrive. Now and then a service, the hub, a relay, the
-broker or a database server is killed with SIGKILL and started again, or a process is stopped for a while with SIGSTOP. At
+It goes in rounds. In each of them the transfers of `simtx.validation.transfers.busy` arrive. Now and then a process is killed with SIGKILL and
+started again: a service, the hub, a relay, the broker or a database server. Or a process is stopped for a while with SIGSTOP. At
 the end of a round everything drains, and the run is checked for everything that must never be (`simtx.validation.violations`).
 
 Two recovery times are measured for each kill: until the process listens again, and until the last transaction that was open at the kill

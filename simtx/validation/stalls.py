@@ -77,12 +77,12 @@ class Watcher:
         return max((stall.seconds for stall in self.stalls if begin <= stall.begin <= end), default=0.0)
 
     def forced_write(self, begin: float, end: float) -> float:
-        """What a forced write of the watcher took on average between two times of the monotonic clock, in seconds; NaN if there was none."""
+        """Average time of a forced write of the watcher between two times of the monotonic clock, in seconds; NaN if there was none."""
         return _typical([write.seconds for write in self.writes if begin <= write.begin <= end])
 
 
 def idle_forced_write() -> float:
-    """What a forced write takes now on average, in seconds: some sixty, one after the other, in a third of a second or less on a disk at rest."""
+    """Average time of a forced write now, in seconds: some sixty, one after the other, in a third of a second or less on a disk at rest."""
     with tempfile.TemporaryFile(prefix="simtx-") as file:
         return _typical([_force(file).seconds for _ in range(_IDLE)])
 

@@ -59,7 +59,7 @@ _SATURATED: Final = 10.0  # seconds
 DISTURBED: Final = 0.1
 """Seconds: a run during which the machine stands still for longer is repeated."""
 SLOWER: Final = 1.5
-"""How many times longer the watcher's own forced writes may take than in the quietest run of the same point; a run beyond is repeated."""
+"""Factor by which the watcher's own forced writes may take longer than in the quietest run of the same point; a run beyond is repeated."""
 _REPEATS: Final = 2
 _REST: Final = 30.0  # seconds for which a run waits at most for a disk that is as fast as it was
 PATIENCE: Final = 60.0
@@ -76,7 +76,7 @@ METRICS: Final[dict[str, tuple[str, float | None]]] = {
     "window_mean_ms": ("inconsistency window, mean", None),
     "drift_gross_mean": ("drift in flight, mean", None),
 }
-"""What is compared: name, and the relative error that is aimed at below 80 % of saturation; None: the measured interval, or nothing."""
+"""Metrics that are compared: name, and the relative error that is aimed at below 80 % of saturation; None: the measured interval, or nothing."""
 INSIDE: Final = frozenset({"undone_share", "window_mean_ms", "drift_gross_mean"})
 """Metrics of which the prediction should be inside the measured interval."""
 SATURATION_TARGET: Final = 0.10
@@ -134,7 +134,7 @@ class Validation:
 
     @property
     def ok(self) -> bool:
-        """Whether every target was met."""
+        """Return whether every target was met."""
         return self.missed.empty
 
     def table(self) -> str:
@@ -545,7 +545,7 @@ def with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sce
 
 
 def to_kill(scenario: Scenario, strategy: Strategy, broker: str) -> list[str]:
-    """What a calibration kills: the hub, if there is one, the first two services, and a broker that is a process of ours."""
+    """Processes that a calibration kills: the hub, if there is one, the first two services, and a broker that is a process of ours."""
     own_broker = strategy.uses_broker and broker == "embedded"
     hub = [HUB] if strategy.hub is not None else []
     return [*hub, *list(scenario.services)[:2], *([BROKER] if own_broker else [])]
@@ -576,7 +576,7 @@ def restarts(executed: Executed, strategy: Strategy) -> dict[str, Block]:
 
 
 def decisive(predicted: list[dict[str, float]], measured: list[dict[str, float]]) -> bool:
-    """Whether the intervals of the errors are narrower than the targets, so that an error of the prediction can be told from luck."""
+    """Return whether the intervals of the errors are narrower than the targets, so that an error of the prediction can be told from luck."""
     for metric, (_, target) in METRICS.items():
         if target is not None:
             found = error_of(predicted, measured, metric)

@@ -119,7 +119,7 @@ class RandomValidation:
 
     @property
     def ok(self) -> bool:
-        """Whether every target is met."""
+        """Return whether every target is met."""
         return bool(self.targets["ok"].all())
 
     def _judged(self, target: Target) -> dict[str, Any]:

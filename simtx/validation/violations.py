@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from simtx.protocols import Strategy
 
 NOT_STORED: Final = "was acknowledged and is not in the store"
-"""How `simtx.reference.run_folder.collect.histories` ends a line about a commit that was lost."""
+"""End of a line of `simtx.reference.run_folder.collect.histories` about a commit that was lost."""
 
 _NOTHING: Final = 1e-6
 _TRUE: Final = {
@@ -101,7 +101,7 @@ def findings(run: Run, folder: str | Path | None = None) -> list[Finding]:
 
 
 def promises_nothing(strategy: Strategy) -> bool:
-    """Whether losses are expected: of a dual write."""
+    """Return whether losses are expected: of a dual write."""
     return extras(strategy).may_lose_effects
 
 
@@ -258,5 +258,5 @@ def _spec(file: Path) -> dict[str, Any]:
 
 
 def counted(found: Iterable[Finding]) -> dict[str, int]:
-    """How many violations of which law, the laws in alphabetical order."""
+    """Number of violations of each law, the laws in alphabetical order."""
     return dict(sorted(Counter(finding.law for finding in found).items()))

@@ -77,7 +77,7 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """Of the axis in a picture: ``rtt [ms]``."""
+        """Label of the axis in a picture: ``rtt [ms]``."""
         unit = f"1{self.unit}" if self.unit.startswith("/") else self.unit
         return f"{self.name} [{unit}]" if unit else self.name
 

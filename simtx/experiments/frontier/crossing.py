@@ -5,7 +5,7 @@ surface straddles zero, so that the undecided stretch shrinks from both sides. T
 stated confidence holds zero: it covers the crossing whenever the band covers the surface at that one place. So it needs no correction for many
 places (the inversion of a test, as in Fieller's interval for a ratio).
 
-Bisection that decides each point by a test of its own needs about a hundred times the replications for an interval as narrow, since it uses no
+Bisection that decides each point by a test of its own needs about a hundred times the replications for an interval as narrow: it uses no
 curve through neighbouring points; it covers more often than it promises, if replications are normal.
 """
 

@@ -57,7 +57,7 @@ class Shape:
     variance: float
 
     def logarithms(self) -> Floats:
-        """As the optimiser sees it."""
+        """Logarithms, as the optimiser sees it."""
         result: Floats = np.log(np.array([*self.lengths, self.variance]))
         return result
 
@@ -113,7 +113,7 @@ class GaussianProcess:
         around = [(1.0, self.shape)] if shape is not None else self._around(self.shape.logarithms())
         self._members = [self._member(share, one) for share, one in around]
         self.misfit = self._misfit()
-        """What errors are multiplied with, 1 if the surface fits: more if sites are further from what the others say than they should be, as at a cliff."""
+        """Factor of the errors: 1 if the surface fits, more if sites are further from what the others say than they should be, as at a cliff."""
 
     # --- use ------------------------------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class GaussianProcess:
         return _Member(share, shape, factor, linalg.cho_solve((factor, True), self._y))
 
     def _misfit(self) -> float:
-        """By the distance of each site from what the others predict, in standard deviations: as a whole, and of the one that is furthest off."""
+        """Misfit by the distance of each site from what the others predict, in standard deviations: as a whole, and of the one that is furthest off."""
         one = self._members[0]
         inverse = linalg.cho_solve((one.factor, True), np.eye(len(self._y)))
         away = inverse @ self._y / np.sqrt(np.diag(inverse))

@@ -3,7 +3,7 @@
 Four replications give a variance that is off by a factor of two or three; the noise of a simulation grows with the load, smoothly. So the
 logarithm of the variance follows a plane over the sites. It is a gamma regression with a logarithmic link, whose estimate is right on average
 for any distribution of the figures. Each site's own variance is pooled with the plane's, the more so the better the plane describes the sites. A
-site of skewed figures that came out low has a variance that came out low as well, so the law never counts for less than eight degrees
+site of skewed figures that came out low has a variance that came out low as well. So the law never counts for less than eight degrees
 of freedom.
 
 Sources: McCullagh and Nelder, *Generalized Linear Models*, 1989, section 8; the pooled variance is that of Smyth (2004, *Statistical Applications in

@@ -1,4 +1,4 @@
-"""From the figures of paired runs to one number a site: above 0, the first strategy has more of the metric than the second.
+"""Reduction of the figures of paired runs to one number a site: above 0, the first strategy has more of the metric than the second.
 
 Three scales, chosen by the figures themselves:
 
@@ -33,7 +33,7 @@ _LEAST: Final = 0.05
 
 
 _ENOUGH: Final = 0.2
-"""What a censored figure may win by as a logarithm, whatever was seen of finite ones."""
+"""Lead, as a logarithm, by which a censored figure may win, whatever was seen of finite ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,11 @@ class _Pairs:
 
     @property
     def figures(self) -> tuple[Floats, Floats]:
-        """Of the pairs that say something."""
+        """Figures of the pairs that say something."""
         return self.first[self.known], self.second[self.known]
 
     def parts(self, scale: Scale) -> Floats:
-        """What each of these pairs says."""
+        """Answer of each of these pairs."""
         first, second = self.figures
         result: Floats = np.log(first / second) if scale == "log-ratio" else first - second
         return result

@@ -98,7 +98,7 @@ class Frontier:
 
     @property
     def guaranteed(self) -> bool:
-        """Whether the undecided area is as small as was asked for, and no cap or interruption ended the search."""
+        """Return whether the undecided area is as small as was asked for, and no cap or interruption ended the search."""
         return self.stopped == "decided"
 
     @property
@@ -120,7 +120,7 @@ class Frontier:
 
     @property
     def crossings(self) -> list[Crossing]:
-        """With one axis: where the winner changes, each with its interval.
+        """Points on one axis at which the winner changes, each with its interval.
 
         Raises:
             ScenarioError: There are two axes.
@@ -163,7 +163,7 @@ class Frontier:
 
     @property
     def quantile(self) -> float:
-        """How many standard deviations a lead needs to count as decided."""
+        """Number of standard deviations that a lead needs to count as decided."""
         return self.surfaces.contest(self._points[:1]).quantile(self.confidence)
 
     def _point(self, values: Mapping[str, float]) -> Floats:

@@ -199,7 +199,7 @@ def _begin(
 
 
 def _first_sites(dimensions: int, plan: Plan) -> Floats:
-    """Of a map: its corners, a little inside, and points of a Sobol sequence; of one axis: both ends, and points between."""
+    """First sites of a map: its corners, a little inside, and points of a Sobol sequence; of one axis: both ends, and points between."""
     if dimensions == 1:
         return np.linspace(0, 1, max(plan.first // 2, 3))[:, None]
     points = qmc.Sobol(dimensions, seed=np.random.default_rng(plan.seed)).random_base2(math.ceil(math.log2(plan.first)))
@@ -210,7 +210,7 @@ def _first_sites(dimensions: int, plan: Plan) -> Floats:
 
 
 def _gaps(wanted: Floats, sites: Floats) -> bool:
-    """Whether some first site is far from all that are known."""
+    """Return whether some first site is far from all that are known."""
     return any(_distances(point, sites).min() > 0.35 for point in wanted)
 
 
@@ -244,14 +244,14 @@ def _chosen(state: State, surfaces: Surfaces, candidates: Floats, grid: Floats, 
 
 
 def _straddle(contest: Contest, quantile: float = 1.96) -> Floats:
-    """How far the band around each point reaches beyond the frontier; negative where the winner is known."""
+    """Distance by which the band around each point reaches beyond the frontier; negative where the winner is known."""
     return quantile * contest.error - contest.lead
 
 
 def _contour_uncertainty(
     surfaces: Surfaces, candidates: Floats, contest: Contest, grid: Floats, over: Contest, replications: int
 ) -> Floats:
-    """By how much so many replications at each candidate are expected to lower the doubt about the winner, on average over the map.
+    """Decrease of the doubt about the winner that so many replications at each candidate are expected to bring, on average over the map.
 
     Args:
         surfaces: What is known.

@@ -247,7 +247,7 @@ class _Runs:
         return found
 
     def _early(self, group: pd.DataFrame, figures: Floats) -> dict[str, str]:
-        """Who leads at a site, and the one that commits the most, if the former commits much less; else nothing."""
+        """Leader at a site, and the one that commits the most, if the former commits much less; else nothing."""
         if not of_all(self.metric) or COMMITTED not in group or np.isnan(figures).all():
             return {}
         seen = group[group[COMMITTED].notna()]
@@ -305,7 +305,7 @@ def _axis(sweep: Sweep, name: str, scale: Literal["linear", "log"] | None) -> Ax
 
 
 def _whole_only(sweep: Sweep, name: str) -> bool:
-    """Whether the scenario takes only whole numbers for a parameter: half a worker is refused."""
+    """Return whether the scenario takes only whole numbers for a parameter: half a worker is refused."""
     values = {one: sweep.cells[one].iloc[0] for one in sweep.parameters}
     between = float(sweep.cells[name].min()) + 0.5
     study = sweep.study

@@ -76,7 +76,7 @@ def caption(axes: Sequence[Axis], points: Floats, winners: Winners, names: Seque
 
 
 def _sentences(axes: Sequence[Axis], leaves: Sequence[Leaf], names: Sequence[str], shares: dict[int, float]) -> str:
-    """Who wins where; the one with the most boxes, or the largest area, is ``elsewhere``."""
+    """Say who wins where; the one with the most boxes, or the largest area, is ``elsewhere``."""
     boxes: dict[int, list[Leaf]] = {}
     for leaf in leaves:
         boxes.setdefault(leaf.winner, []).append(leaf)
@@ -172,7 +172,7 @@ def _percent(share: float) -> str:
 
 
 def _spans(axes: Sequence[Axis]) -> str:
-    """How far a map goes, since nobody has looked beyond it: ``from 0.2 ms to 20 ms and from 60/s to 200/s``."""
+    """Say how far a map goes, since nobody has looked beyond it: ``from 0.2 ms to 20 ms and from 60/s to 200/s``."""
     return " and ".join(
         f"{'' if axis.unit else f'{axis.name} '}from {axis.text(axis.low)} to {axis.text(axis.high)}" for axis in axes
     )

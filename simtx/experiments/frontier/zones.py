@@ -17,7 +17,7 @@ from simtx.experiments.frontier.responses import Observed, Scale, response, scal
 
 Pair: TypeAlias = tuple[int, int]
 UNDECIDED = -1
-"""In a map of winners: the data does not say who wins here."""
+"""Mark in a map of winners: the data does not say who wins here."""
 _FEWEST = 3
 """Sites with figures of both that a surface needs."""
 
@@ -63,7 +63,7 @@ class Contest:
         return np.where(self.lead >= self.quantile(confidence) * self.error, self.leader, UNDECIDED)
 
     def quantile(self, confidence: float) -> float:
-        """How many standard deviations a lead needs to count as decided."""
+        """Number of standard deviations that a lead needs to count as decided."""
         return float(special.stdtrit(self.degrees, 0.5 + confidence / 2))
 
 

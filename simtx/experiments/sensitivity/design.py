@@ -49,7 +49,7 @@ def factors_of(scenario: Scenario, given: Mapping[str, Any] | None) -> tuple[Sce
 
 
 def _as_given(error: ScenarioError) -> ScenarioError:
-    """What is wrong with factors, under the name by which they were given, and not under that of the scenario's table."""
+    """Say what is wrong with factors, under the name by which they were given, and not under that of the scenario's table."""
     lines = [_PLACE.sub("", line) for line in str(error).splitlines()]
     return (
         ScenarioError("\n".join(lines), "factors")
@@ -115,7 +115,7 @@ def figures(runs: Sweep, question: Question, cells: Sequence[int]) -> list[Obser
 
 
 def answers(observed: Sequence[Observed], question: Question) -> Answers:
-    """What each replication of each cell says; of two strategies, above 0 if the first has more of the metric."""
+    """Answer of each replication of each cell; of two strategies, above 0 if the first has more of the metric."""
     if not question.paired:
         values = np.array([one.values[:, 0] for one in observed])
         return Answers(np.log(values), "log") if (values > 0).all() else Answers(values, "plain")

@@ -1,8 +1,8 @@
 """Assumptions that flip the answer: how far each factor is from the point at which another strategy is the better one, in units of its own uncertainty.
 
 A distance of 0.4 says that the answer flips when the figure is off by 40 % of what it may be off by; a distance above 1, that it does not flip within
-what was stated. The curve through the low end, the figure as it is, and the high end is taken as straight between them, and beyond them up to three times the
-uncertainty. At each flip that this predicts, runs are added, and the curve goes through them, too.
+what was stated. The curve through the low end, the figure as it is, and the high end is taken as straight between them. It goes on straight beyond
+them, up to three times the uncertainty. At each flip that this predicts, runs are added, and the curve goes through them, too.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def flips(
 
 
 def _open(answer: Floats, confidence: float) -> bool:
-    """Whether the replications leave open who wins as the scenario is: then it may have flipped already."""
+    """Return whether the replications leave open who wins as the scenario is: then it may have flipped already."""
     if len(answer) < 2:
         return True
     _, low, high = bounds(answer, confidence)

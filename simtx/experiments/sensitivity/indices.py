@@ -96,7 +96,7 @@ def sobol(
 ) -> tuple[pd.DataFrame, float]:
     """Shares of the variance that each factor explains, the largest first, and the share of a single run's variance that is noise.
 
-    A Gaussian process is fitted to the means of the cells, and the indices are those of the process (Saltelli's estimator, `scipy.stats.sobol_indices`), with
+    A Gaussian process is fitted to the means of the cells. The indices are those of the process (Saltelli's estimator, `scipy.stats.sobol_indices`), with
     the factors uniform over their ranges. Their intervals come from surfaces that are as likely as the data make them.
 
     Columns: `factor`; `first`: alone, with `first_low` and `first_high`; `total`: with all interactions, with its interval likewise.

@@ -1,7 +1,7 @@
 """Uncertainty of calibrated inputs: building blocks were measured in samples of a size, and another sample would have given other figures.
 
-Each block is drawn again from its own sample (bootstrap), the scenario is simulated with each of these calibrations under common random numbers, and the variance of
-the answer is taken apart: between calibrations, which more replications do not shrink, and between replications, which they do.
+Each block is drawn again from its own sample (bootstrap). The scenario is simulated with each of these calibrations under common random numbers. The
+variance of the answer is then taken apart: between calibrations, which more replications do not shrink, and between replications, which they do.
 
 Source: Barton, Nelson and Xie (2014, "Quantifying input uncertainty via simulation confidence intervals", *INFORMS Journal on Computing* 26(1)).
 """
@@ -44,7 +44,7 @@ class InputUncertainty:
 
     @property
     def total(self) -> float:
-        """Of both together."""
+        """Standard deviation of both together."""
         return math.hypot(self.inputs, self.replications)
 
 

@@ -25,7 +25,7 @@ class Question:
 
     @property
     def paired(self) -> bool:
-        """Whether two strategies are compared."""
+        """Return whether two strategies are compared."""
         return len(self.strategies) == 2
 
 
@@ -43,6 +43,6 @@ class Answers:
 
     @property
     def means(self) -> Floats:
-        """Of each cell."""
+        """Mean of each cell."""
         result: Floats = self.values.mean(axis=1)
         return result

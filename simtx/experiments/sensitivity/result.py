@@ -74,7 +74,7 @@ class Sensitivity:
 
     @property
     def winner(self) -> str:
-        """With two strategies: the better one as the scenario is; empty if the replications do not tell, or one strategy is looked at."""
+        """Better one of two strategies as the scenario is; empty if the replications do not tell, or one strategy is looked at."""
         from simtx.experiments.stopping import better_of
 
         one = self.answer
@@ -92,7 +92,7 @@ class Sensitivity:
 
     @property
     def unlike(self) -> str:
-        """Why the two strategies are not to be compared by this metric; empty if they are."""
+        """Reason why the two strategies are not to be compared by this metric; empty if they are."""
         strategies = self.sweep.study.strategies
         return unlike(self.question.metric, {name: strategies[name].promise for name in self.question.strategies})
 
@@ -167,7 +167,7 @@ class Sensitivity:
 
     @property
     def support(self) -> str:
-        """Whether the runs support the answer, in one line that begins with ``supported`` or ``not supported``."""
+        """Say whether the runs support the answer, in one line that begins with ``supported`` or ``not supported``."""
         return _support(self)
 
     def value(self, factor: str, number: float) -> str:
@@ -217,7 +217,7 @@ class Sensitivity:
         }
 
     def __str__(self) -> str:
-        """Whether the answer is supported, the caption, the table, the noise, and the flips."""
+        """Say whether the answer is supported; then give the caption, the table, the noise, and the flips."""
         said = f"changes of {self.question.metric} ({' / '.join(self.question.strategies)})"
         what = {
             "tornado": f"{said}, one factor at a time:",
@@ -240,7 +240,7 @@ class Sensitivity:
         return f"noise between replications: {self.noise_text}{what}"
 
     def _inputs(self, inputs: InputUncertainty) -> str:
-        """What is not known because the calibration is a sample, beside what replications leave open."""
+        """Say what is not known because the calibration is a sample, beside what replications leave open."""
         name, size = inputs.smallest
         return (
             f"standard deviation of the answer: {self.size(inputs.inputs)} from the calibration '{inputs.calibration}' (smallest sample: {size} of '{name}'), "
@@ -261,7 +261,7 @@ def _percent(change: float) -> str:
 
 
 def _support(found: Sensitivity) -> str:
-    """Whether the runs support the answer: one line that begins with ``supported`` or ``not supported``."""
+    """Say whether the runs support the answer: one line that begins with ``supported`` or ``not supported``."""
     metric, names = found.question.metric, found.question.strategies
     if found.unlike:
         return f"not supported: {found.unlike}"
@@ -296,7 +296,7 @@ def _support(found: Sensitivity) -> str:
 
 
 def _told(row: Mapping[Any, Any]) -> bool:
-    """Whether a factor moves the answer at one of its ends for sure."""
+    """Return whether a factor moves the answer at one of its ends for sure."""
     return any(row[f"{end}_from"] > 0 or row[f"{end}_to"] < 0 for end in ("low", "high"))
 
 

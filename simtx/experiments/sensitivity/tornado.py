@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def positions(factors: Sequence[str]) -> list[dict[str, float]]:
-    """As it is, then each factor at its low end and at its high end."""
+    """Positions of the factors: as the scenario is, then each factor at its low end and at its high end."""
     return [{}, *({name: place} for name in factors for place in (-1.0, 1.0))]
 
 

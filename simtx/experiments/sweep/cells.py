@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As errors and tables call it."""
+        """Name by which errors and tables call it."""
         return ", ".join(f"{name}={text(value)}" for name, value in self.values.items()) or "the scenario"
 
     def scenario(self, base: Scenario) -> Scenario:

@@ -117,5 +117,5 @@ def load_experiment(path: str | Path, changes: Mapping[str, Any] | None = None) 
 
 
 def _no_experiment(scenario: str) -> str:
-    """What is wrong with a scenario in place of an experiment."""
+    """Say what is wrong with a scenario in place of an experiment."""
     return f'is a scenario; give an experiment: a TOML file that says scenario = "{scenario}" and, below [over], what is varied'

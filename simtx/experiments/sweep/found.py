@@ -43,7 +43,7 @@ def read_sweep(place: Path) -> Sweep:
 
 
 def _is_map(name: str, names: set[str]) -> bool:
-    """Whether a table is that of a frontier, whose sweep is there as well."""
+    """Return whether a table is that of a frontier, whose sweep is there as well."""
     return name.endswith(FRONTIER) and name.removesuffix(FRONTIER) in names
 
 

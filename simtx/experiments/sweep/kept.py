@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sweep.study import Study
 
 FRONTIER: Final = "-frontier"
-"""How the name of a table ends that has the sites of a frontier beside the cells of a sweep."""
+"""End of the name of a table that has the sites of a frontier beside the cells of a sweep."""
 
 
 def keep(study: Study, sweep: Sweep, folder: Path) -> None:

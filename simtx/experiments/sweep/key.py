@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simtx.protocols import Strategy
 
 SEEDS: Final = "simtx.workload.streams(seed, replication)"
-"""How the random numbers of a run follow from the seed of the sweep: named by what they are for, hashed with seed and replication."""
+"""Way in which the random numbers of a run follow from the seed of the sweep: named by what they are for, hashed with seed and replication."""
 
 
 def code(strategy: Strategy) -> CodeFingerprint:

@@ -21,7 +21,7 @@ HEARTBEAT: Final = 15.0
 
 
 def machine() -> str:
-    """This machine since it was started, and the space of process numbers in it that this process sees."""
+    """Name of this machine since it was started, and the space of process numbers in it that this process sees."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
         space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - a link to something that is no file
@@ -54,7 +54,7 @@ def host(owner: str) -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether an owner has died for certain; of one on another machine nobody can say."""
+    """Return whether an owner has died for certain; of one on another machine nobody can say."""
     where, _, rest = owner.partition("|")
     pid, _, rest = rest.partition("|")
     started = rest.partition("|")[0]
@@ -74,7 +74,7 @@ def is_dead(owner: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process was started, in ticks since the machine was; numbers of processes come again."""
+    """Time at which a process was started, in ticks since the machine was; numbers of processes come again."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

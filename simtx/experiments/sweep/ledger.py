@@ -128,7 +128,7 @@ class Entry(NamedTuple):
 
     @property
     def has_figures(self) -> bool:
-        """Whether it was finished, if perhaps under other code."""
+        """Return whether it was finished, if perhaps under other code."""
         return self.digest is not None
 
 
@@ -502,7 +502,7 @@ class RunLedger:
 
 
 def on_network(folder: Path) -> bool:
-    """Whether a folder is on a file system of another machine, as far as this one knows."""
+    """Return whether a folder is on a file system of another machine, as far as this one knows."""
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     except OSError:

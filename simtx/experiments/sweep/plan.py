@@ -53,11 +53,11 @@ class Plan:
         return self.new + self.stale
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines."""
+        """Dictionary for machines."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Lines for people."""
         runs, cells = _counted(self.runs, "run"), _counted(self.cells, "cell")
         found = [f"{runs} in {cells}" if self.runs == self.rows else f"{self.rows:,} rows in {cells}, which are {runs}"]
         found.append(f"  {self.cached:>8,} found in the store")

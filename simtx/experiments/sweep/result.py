@@ -102,7 +102,7 @@ class Sweep(Runs, Reported):
         confidence: float = 0.95,
         jointly: bool = True,
     ) -> pd.DataFrame:
-        """Which strategy is the best in each cell, and whether the runs support it; see `Comparison.best`.
+        """Find the best strategy in each cell, and whether the runs support it; see `Comparison.best`.
 
         Args:
             metric: What ranks.
@@ -217,7 +217,7 @@ class Sweep(Runs, Reported):
         return more
 
     def _settings(self, options: Mapping[str, Any], method: str) -> Settings:
-        """How the sweep was played, with other options, which a method was called with beside its own.
+        """Settings with which the sweep was played, with other options, which a method was called with beside its own.
 
         Raises:
             ScenarioError: There is no such option.
@@ -301,7 +301,7 @@ class Sweep(Runs, Reported):
         confidence: float = 0.95,
         seed: int = 1,
     ) -> Sensitivity:
-        """Which parameters the answer depends on, at no further run: Sobol indices of a Gaussian process through the cells.
+        """Find the parameters that the answer depends on, at no further run: Sobol indices of a Gaussian process through the cells.
 
         Args:
             metric: The figure.

@@ -161,7 +161,7 @@ class Runner:
         return self._parcels[cell, label]
 
     def _look(self, bar: Bar) -> bool:
-        """Whether there may be something to do later: runs that another process plays are waited for, and taken over if it dies."""
+        """Return whether there may be something to do later: runs that another process plays are waited for, and taken over if it dies."""
         ledger = self.store.ledger
         ledger.reclaim()
         waiting = False

@@ -189,7 +189,7 @@ class Runs:
         )
 
     def violated(self) -> dict[tuple[int, str], int]:
-        """By number of the cell and strategy: how many runs have violated what the strategy guarantees; without those of which none has."""
+        """Number of runs that have violated what the strategy guarantees, by number of the cell and strategy; without those of which none has."""
         self.frame  # noqa: B018 - looks at the store
         pairs = zip(self._rows, self._keys, strict=True)
         return dict(Counter((row.cell, row.strategy) for row, key in pairs if self._broken.get(key)))
@@ -202,7 +202,7 @@ class Runs:
         return int((finished & frame["violations"].isna()).sum() if "violations" in frame else finished.sum())
 
     def _violations_told(self) -> list[str]:
-        """What was violated, under which strategies and where, in a line for each property; and what is not known of it."""
+        """Say what was violated, under which strategies and where, in a line for each property; and what is not known of it."""
         count = Counter(row.strategy for row, key in zip(self._rows, self._keys, strict=True) if key in self._entries)
         by: dict[tuple[str, str], list[tuple[Row, str]]] = {}
         for row, key in zip(self._rows, self._keys, strict=True):
@@ -321,7 +321,7 @@ class Runs:
         return dict(known)
 
     def _places(self) -> dict[tuple[int, str], Any]:
-        """By cell and strategy: which rows of the frame are finished runs of it."""
+        """Rows of the frame that are finished runs, by cell and strategy."""
         if self._finished is None:
             fine = (self.frame["error"] == "").to_numpy()
             groups: dict[tuple[int, str], list[int]] = {}
@@ -338,7 +338,7 @@ class Runs:
         return self.frame
 
     def _by_replication(self, metric: str) -> dict[tuple[int, str], dict[int, float]]:
-        """By cell and strategy: the value of each replication that has one."""
+        """Value of each replication that has one, by cell and strategy."""
         frame = self._with(metric)
         values: dict[tuple[int, str], dict[int, float]] = {}
         for row, value in zip(self._present, frame[metric].to_numpy(dtype=float), strict=True):
@@ -347,7 +347,7 @@ class Runs:
         return values
 
     def leaving_out(self, metric: str) -> set[tuple[int, str]]:
-        """Of a mean: cells and strategies in which it leaves out what had not ended, so that it ranks nobody there."""
+        """Cells and strategies in which a mean leaves out what had not ended, so that it ranks nobody there."""
         share = left_out(metric)
         if share is None or share not in self.metrics:
             return set()
@@ -356,9 +356,9 @@ class Runs:
     def committing_less(
         self, metric: str, strategies: Sequence[str] | None = None, confidence: float = 0.95
     ) -> dict[tuple[int, str], str]:
-        """Of a time of all transactions: by cell and strategy who surely commits less than another one, by more than 5 points, and the one that commits the most.
+        """Find by cell and strategy who surely commits less than another one, by more than 5 points, and the one that commits the most.
 
-        Such a time does not rank it there: what is aborted early also ends early.
+        The result is empty for a metric that is no time of all transactions. Such a time does not rank who commits less: what is aborted early also ends early.
 
         Args:
             metric: Its name.
@@ -378,7 +378,7 @@ class Runs:
         }
 
     def timeouts(self, metric: str) -> dict[tuple[int, str], str]:
-        """Of a quantile: cells and strategies in which it sits on a configured timeout, with its name, as ``= vote_timeout in 3 of 5 runs``.
+        """Cells and strategies in which a quantile sits on a configured timeout, with its name, as ``= vote_timeout in 3 of 5 runs``.
 
         Such a figure shows a setting, and not how fast anything is.
         """
@@ -398,7 +398,7 @@ class Runs:
 
     @cached_property
     def _sets_timeouts(self) -> bool:
-        """Whether a parameter may change a timeout."""
+        """Return whether a parameter may change a timeout."""
         calm = ("workload", "network", "transaction", "clients", "run", "faults", "hub")
         targets = [target for one in self.study.parameters for target in one.targets]
         return any(target.strategy or target.path.split(".")[0].split("[")[0] not in calm for target in targets)
@@ -453,7 +453,7 @@ class Runs:
         return notes
 
     def asked(self) -> dict[tuple[int, str], list[int]]:
-        """By number of the cell and strategy: the replications that were asked for, played or not."""
+        """Replications that were asked for, played or not, by number of the cell and strategy."""
         found: dict[tuple[int, str], list[int]] = {}
         for row in self._rows:
             found.setdefault((row.cell, row.strategy), []).append(row.replication)

@@ -105,7 +105,7 @@ class Study:
         return found
 
     def _mark(self, values: Mapping[str, Any]) -> str:
-        """What a cell is known by: ``5ms`` and 0.005 are the same."""
+        """Mark that a cell is known by: ``5ms`` and 0.005 are the same."""
         given = [values[one.name] for one in self.parameters]
         numbers = [measured(value)[0] for value in given]
         return canonical(
@@ -136,7 +136,7 @@ class Study:
                 self._checked.add(number)
 
     def spare(self, number: int) -> None:
-        """Of a large sweep not every scenario is kept: they are soon made again."""
+        """Forget a scenario of a large sweep, which does not keep every one: they are soon made again."""
         if len(self.cells) > _MANY:
             self.cells[number].forget()
 
@@ -161,7 +161,7 @@ class Study:
         )
 
     def known(self, numbers: Sequence[int], ledger: RunLedger) -> dict[int, tuple[str, float, list[str]]]:
-        """Of each of these cells the fingerprint of its scenario, the expected number of transactions, and warnings.
+        """Find for each of these cells the fingerprint of its scenario, the expected number of transactions, and warnings.
 
         What the ledger remembers of a cell is not worked out again, unless files take part, whose contents may have changed.
 

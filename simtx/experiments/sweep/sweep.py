@@ -253,7 +253,7 @@ def _temporary() -> Path:
 def _sorted(
     study: Study, store: Store, rows: Sequence[Row], settings: Settings
 ) -> tuple[plans.Sorted, dict[str, Row], list[str]]:
-    """What is to be done, the first row of each run, and the key of each row."""
+    """Work that is to be done, the first row of each run, and the key of each row."""
     store.ledger.reclaim()
     wanted = study.wanted(rows, store.ledger)
     first: dict[str, Row] = {}
@@ -335,7 +335,7 @@ def _place(study: Study, row: Row) -> tuple[int, int, int]:
 
 
 def _failures(store: Store, rows: Sequence[Row], keys: Sequence[str]) -> Counter[tuple[int, str, str]]:
-    """How often each cell and strategy has failed before with the same error."""
+    """Number of times that each cell and strategy has failed before with the same error."""
     entries = store.entries(keys)
     return Counter(
         (row.cell, row.strategy, f"{entry.type}: {entry.message}")

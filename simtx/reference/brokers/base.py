@@ -20,7 +20,7 @@ it before, as far as it knows; a consumer that was dying then may not have seen 
 
 
 def nobody(*what: object) -> None:
-    """Nobody consumes, or wants to know."""
+    """Do nothing: nobody consumes, or wants to know."""
 
 
 class BrokerClient(ABC):
@@ -58,11 +58,14 @@ class BrokerClient(ABC):
 
     @abstractmethod
     async def acknowledge(self, delivery: int) -> None:
-        """This delivery needs not come again; an acknowledgement that gets lost is no error."""
+        """Say that a delivery needs not come again; an acknowledgement that gets lost is no error."""
 
     @abstractmethod
     async def refuse(self, delivery: int) -> None:
-        """This consumer cannot handle a delivery: it comes again after a while, unless it has come too often. A broker that knows no such word is told nothing."""
+        """Say that this consumer cannot handle a delivery. It comes again after a while, unless it has come too often.
+
+        A broker without such a word gets nothing.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -128,7 +128,7 @@ class EmbeddedClient(BrokerClient):
             self._say("acknowledge", delivery, held)
 
     def _commit(self, delivery: int) -> None:
-        """Of a partition: all up to this one is done, which belongs to no transaction."""
+        """Acknowledge all deliveries of a partition up to this one, which belongs to no transaction."""
         self._say("acknowledge", delivery, None)
 
     def _say(self, word: str, delivery: int, held: _Held | None) -> None:
@@ -136,7 +136,7 @@ class EmbeddedClient(BrokerClient):
             self._link.send({"type": word, "id": delivery, "tx": -1 if held is None else held.tx})
 
     async def refuse(self, delivery: int) -> None:
-        """This consumer cannot handle a delivery: it comes again after a while, if the broker has negative acknowledgements."""
+        """Say that this consumer cannot handle a delivery: it comes again after a while, if the broker has negative acknowledgements."""
         if self._reader is not None:
             self._reader.refused(delivery)
         else:

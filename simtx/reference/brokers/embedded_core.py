@@ -42,7 +42,7 @@ class Report(Protocol):
     def __call__(
         self, kind: str, tx: int, *, cause: int | None = None, peer: str = "", name: str = "", detail: str = ""
     ) -> object:
-        """Of this kind: ``redeliver``; ``drop``, with the reason as its detail; ``lag``, with the number of events; ``stored-again``."""
+        """Note an observation of this kind: ``redeliver``; ``drop``, with the reason as its detail; ``lag``, with the number of events; ``stored-again``."""
 
 
 class _Parcel:
@@ -66,7 +66,7 @@ class _Parcel:
         return {"type": "deliver", **about, "again": sent > 0, "sent": sent}
 
     def stop(self) -> None:
-        """It does not come again by itself."""
+        """Stop it from coming again by itself."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -102,7 +102,7 @@ class _Ever:
         self._known = {known[start : start + _DIGEST] for start in range(0, len(known), _DIGEST)}
 
     def again(self, body: str) -> bool:
-        """Whether this was stored before; from now on it was."""
+        """Return whether this was stored before; from now on it was."""
         identity = _identity(body)
         if identity in self._known:
             return True
@@ -371,7 +371,7 @@ class EmbeddedBroker:
         parcel.timer = self._loop.call_later(delay, self._advance, consumer, parcel.lane)
 
     def acknowledge(self, number: int) -> None:
-        """This delivery needs not come again; an unknown number is one that was acknowledged before."""
+        """Note that a delivery needs not come again; an unknown number is one that was acknowledged before."""
         parcel = self._parcels.get(number)
         if parcel is not None and self._spec.partitions:
             self._commit(parcel)
@@ -446,7 +446,7 @@ class EmbeddedBroker:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing waits for the disk or for a consumer."""
+        """Return whether nothing waits for the disk or for a consumer."""
         return not (self._parcels or self._batch or self._replies or self._writing)
 
     def working(self) -> list[int]:
@@ -475,5 +475,5 @@ class EmbeddedBroker:
 
 
 def _identity(body: str) -> bytes:
-    """Of a producer's message."""
+    """Identity of a producer's message."""
     return hashlib.blake2b(body.encode(), digest_size=_DIGEST).digest()

@@ -69,7 +69,7 @@ class Batch:
     delivered: dict[int, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether there is anything to write."""
+        """Return whether there is anything to write."""
         return bool(self.rows or self.removed or self.delivered)
 
 
@@ -88,7 +88,7 @@ class MessageLog(Protocol):
         """Identities stored since then, by age; older ones are forgotten."""
 
     def delivered(self) -> dict[int, int]:
-        """How often messages were delivered, by their ids, as far as it was written down."""
+        """Number of deliveries of each message, by its id, as far as it was written down."""
 
     def write(self, batch: Batch, *, forced: bool) -> None:
         """Write all of it or nothing; forced: on the disk when this returns, else with the operating system.
@@ -140,7 +140,7 @@ class DiskLog:
         return dict(self._db.execute("SELECT identity, stored FROM seen ORDER BY stored"))
 
     def delivered(self) -> dict[int, int]:
-        """How often messages were delivered, by their ids, as far as it was written down."""
+        """Number of deliveries of each message, by its id, as far as it was written down."""
         found = dict(self._db.execute("SELECT id, times FROM delivered"))
         self._counting = bool(found)
         return found

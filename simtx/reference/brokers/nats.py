@@ -217,7 +217,7 @@ class NatsClient(BrokerClient):
                 return
 
     def _give_up(self, client: Client) -> None:
-        """This connection is of no use any more."""
+        """Give up this connection, which is of no use any more."""
         if client is self._client:
             self._broken.set()
 
@@ -397,13 +397,13 @@ class NatsClient(BrokerClient):
             self._end(item, RETENTION)
 
     def _end(self, item: _Item, why: str) -> None:
-        """Nobody needs this message any more, though nobody has handled it."""
+        """End a message that nobody needs any more, though nobody has handled it."""
         self._remove(item)
         self._say(item.reply, b"+TERM")
         self.given_up(item.delivery.message, item.origin, why)
 
     async def refuse(self, delivery: int) -> None:
-        """This consumer cannot handle a delivery: JetStream is told so, if the broker is to have negative acknowledgements."""
+        """Send JetStream a negative acknowledgement, if the broker is to have them: this consumer cannot handle a delivery."""
         item = self._items.get(delivery)
         if item is None or self._nack_delay is None:
             return
@@ -427,7 +427,7 @@ class NatsClient(BrokerClient):
             self._done.popitem(last=False)
 
     async def acknowledge(self, delivery: int) -> None:
-        """This delivery needs not come again; an acknowledgement that gets lost is no error."""
+        """Say that a delivery needs not come again; an acknowledgement that gets lost is no error."""
         item = self._items.get(delivery)
         if item is None:
             return
@@ -469,7 +469,7 @@ async def _send(client: Client, reply: str, word: bytes) -> None:
 
 
 def _identity(message: Message) -> str:
-    """Of a producer's message, for JetStream's deduplication."""
+    """Identity of a producer's message, for JetStream's deduplication."""
     return hashlib.blake2b(dumps(message).encode(), digest_size=16).hexdigest()
 
 

@@ -70,7 +70,7 @@ class CrashPoint:
         return point
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, for a node's configuration."""
+        """Plain data, for a node's configuration."""
         return asdict(self)
 
 

@@ -49,7 +49,7 @@ class Holding:
     foreign: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, to be sent."""
+        """Plain data, to be sent."""
         return asdict(self)
 
     @staticmethod

@@ -59,7 +59,7 @@ class Host(Protocol):
 
 
 class _Turn:
-    """What is known of a local transaction when its worker begins with it."""
+    """Facts about a local transaction that are known when its worker begins with it."""
 
     __slots__ = ("demand", "inside", "late", "rows")
 
@@ -70,7 +70,7 @@ class _Turn:
         self.late = False  # it is refused, since the client's deadline is over
 
     def begin_late(self) -> None:
-        """Nobody wants it any more: it takes no time."""
+        """Begin as one that nobody wants any more: it takes no time."""
         self.demand = self.inside = 0.0
         self.late = True
 
@@ -139,7 +139,7 @@ class LocalWork:
 
     @property
     def busy(self) -> bool:
-        """Whether anything is under way."""
+        """Return whether anything is under way."""
         return bool(self._side.busy or (self._workers is not None and self._workers.busy))
 
     def stop(self) -> None:
@@ -230,7 +230,7 @@ class LocalWork:
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
 
     def _late(self, actor: RunningMachine, effect: Transact | Execute | Prepare) -> bool:
-        """Whether the client's deadline is over, and the step may still be refused."""
+        """Return whether the client's deadline is over, and the step may still be refused."""
         kept, deadline = self._spec.retriable, actor.deadline
         if kept is None or deadline is None or time.monotonic() <= deadline or not effect.steps:
             return False

@@ -178,7 +178,7 @@ class Node:
         return True
 
     def let_go(self, tx: int) -> None:
-        """After `hold`: it goes on with what came meanwhile."""
+        """Let a machine go on after `hold`, with what came meanwhile."""
         self._next(self.actors[tx])
 
     def ring(self, tx: int) -> list[str]:
@@ -311,7 +311,7 @@ class Node:
             del self.actors[actor.tx]
 
     def _killed(self, actor: RunningMachine, effects: Sequence[c.Effect], position: int) -> bool:
-        """Whether this process ends here; what the effects before this one have sent leaves it, since a crash at this place may be that late."""
+        """Return whether this process ends here. What the effects before this one have sent leaves it first, since a crash at this place may be that late."""
         point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
         if point is None:
             return False
@@ -323,7 +323,7 @@ class Node:
         return True
 
     def _next(self, actor: RunningMachine) -> None:
-        """Its effects are done: on with the result of its store operation, then with its mail."""
+        """Go on after its effects are done: with the result of its store operation, then with its mail."""
         if actor.done is not None:
             event, actor.done = actor.done, None
             # By way of the loop, so that a machine that answers itself does not keep others from their turn.
@@ -341,7 +341,7 @@ class Node:
                 self.actors.pop(actor.tx, None)  # a blank machine holds no state: the next event makes another one
 
     def _pass_on(self, actor: RunningMachine) -> None:
-        """What came for a machine that has just been forgotten goes to a blank one, but not its own timers that have rung and confirmations."""
+        """Hand what came for a machine that has just been forgotten to a blank one, but not its own timers that have rung, nor confirmations."""
         while actor.mail:
             event, origin = actor.mail.popleft()
             # Timers and results belong to the machine that asked for them, and it is gone.
@@ -541,16 +541,16 @@ class Node:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is under way here."""
+        """Return whether nothing is under way here."""
         return self.resting and not self.actors
 
     @property
     def resting(self) -> bool:
-        """Whether everything that is under way here waits for an operator."""
+        """Return whether everything that is under way here waits for an operator."""
         return not (self.local.busy or self.publishing or self.voting or self.actors.keys() - self.stuck.keys())
 
     def end(self, error: BaseException) -> None:
-        """This process cannot go on."""
+        """End this process, which cannot go on."""
         if not self.stopped:
             self.stopped = True
             self._fail(error)
@@ -567,7 +567,7 @@ class Node:
 
 
 def _unfit(machine: c.Machine, event: c.Event) -> str:
-    """Why a message is one that no correct peer sends, whatever the state of the machine; empty: it may be one."""
+    """Reason why a message is one that no correct peer sends, whatever the state of the machine; empty: it may be one."""
     if isinstance(event, c.Delivery):
         event = event.message
     if isinstance(event, c.Message):

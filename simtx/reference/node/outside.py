@@ -1,8 +1,9 @@
 """The service's side of a provider outside: what a worker does instead of a local transaction on the service's own data.
 
-The rules are those of the simulated provider (`simtx.simulator.provider`), on a real store and a real connection. A worker calls, waits for the answer or until the time for one is
-over, and writes down in the service's own database what the answer was, with the idempotency row and the outbox rows that belong to the step. The forced note before a
-request that can be asked about is an idempotency row, too, under a key of its own. So a service that was killed finds its notes wherever its database is.
+The rules are those of the simulated provider (`simtx.simulator.provider`), on a real store and a real connection. A worker calls, and waits for the
+answer or until the time for one is over. It then writes down in the service's own database what the answer was, with the idempotency row and the
+outbox rows that belong to the step. The forced note before a request that can be asked about is an idempotency row, too, under a key of its own. So
+a service that was killed finds its notes wherever its database is.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Outside:
         return self._ask(frame, self.terms.timeout)
 
     def tell(self, actor: RunningMachine, what: str) -> None:
-        """For the event log."""
+        """Write an observation into the event log."""
         self._note(actor, what, time.monotonic())
 
 
@@ -202,7 +203,7 @@ class _Call:
         return self._write(effect.operations)
 
     def _adopt(self, about: Key, answer: str, text: object) -> None:
-        """What the provider says of an earlier request is written down, with the events that were to go out with it."""
+        """Write down the provider's answer about an earlier request, with the events that were to go out with it."""
         branch = loads(text) if isinstance(text, str) else None
         if not isinstance(branch, Branch):
             branch = Branch()
@@ -268,7 +269,7 @@ class _Call:
         }
 
     def _unknown(self) -> Result:
-        """No answer has come in time: nobody knows whether it was done."""
+        """Note that no answer has come in time: nobody knows whether it was done."""
         self._outside.tell(self._actor, "unknown")
         return Result("failed")
 

@@ -69,7 +69,7 @@ class OpenTransaction:
     branch: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """Plain data."""
         return asdict(self)
 
 
@@ -251,7 +251,7 @@ class _Judge:
         return found
 
     def _lost(self, hub: str, tx: int) -> str:
-        """What a coordinator lacks that has no record of a transaction with a prepared branch; empty: it need not have one any more."""
+        """Say what a coordinator lacks that has no record of a transaction with a prepared branch; empty: it need not have one any more."""
         note = self._notes.get((hub, tx))
         committed = note is not None and note.committed
         if (
@@ -263,7 +263,7 @@ class _Judge:
         return says if committed else ""
 
     def _branch(self, one: Holding) -> tuple[Problem, str]:
-        """Why a prepared branch is still there."""
+        """Reason why a prepared branch is still there."""
         hub = self._hub
         if one.foreign:
             whose = "another run" if one.branch.startswith("simtx:") else "another program"

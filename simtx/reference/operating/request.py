@@ -153,7 +153,7 @@ def _decidable(
 
 
 def _can_be_asked(row: OpenTransaction, strategy: Strategy) -> bool:
-    """Whether the machine there has rows for an operator's requests."""
+    """Return whether the machine there has rows for an operator's requests."""
     if row.transaction < 0 or not row.role:
         return False
     machine = strategy.machine(row.node, row.transaction)

@@ -40,7 +40,7 @@ class Backends:
     """Starts what is not a process of ours, and describes all of it to the nodes.
 
     Args:
-        store: ``sqlite``, ``postgres`` (a server of its own for each node, from the wheel or from this machine), or the DSN of a server of
+        store: ``sqlite``; ``postgres`` (a server of its own for each node, from the wheel or from this machine); or the DSN of a server of
             yours, on which every node gets a schema of its own.
         broker: ``embedded``, ``nats`` (from the wheel), or the URL of a server of yours.
         folder: The run's folder.
@@ -141,7 +141,7 @@ class Backends:
 
     @property
     def followed(self) -> bool:
-        """Whether other processes can read the history of a node's commits."""
+        """Return whether other processes can read the history of a node's commits."""
         return self._product.followed
 
     def missing(self, node: str) -> str:
@@ -226,7 +226,7 @@ class Backends:
 
     @property
     def owns_broker(self) -> bool:
-        """Whether the broker is a server of our own (the embedded one is a child process like the nodes)."""
+        """Return whether the broker is a server of our own (the embedded one is a child process like the nodes)."""
         return self._nats is not None
 
     def kill_store(self, node: str) -> None:
@@ -249,7 +249,7 @@ class Backends:
 
     @property
     def broker_fell(self) -> bool:
-        """Whether the broker's server has ended though no fault of the run has killed it."""
+        """Return whether the broker's server has ended though no fault of the run has killed it."""
         return self._nats is not None and _NATS not in self._down and self._nats.pid is None
 
     def kill_broker(self) -> None:
@@ -312,7 +312,7 @@ def check_disk(disk: str, store: str) -> None:
 
 
 def can_stop(store: str) -> bool:
-    """Whether this store has servers that the run starts itself, so that it can play their outage."""
+    """Return whether this store has servers that the run starts itself, so that it can play their outage."""
     kind = stores.kind_of(store)
     return kind is not None and store == kind and stores.PRODUCTS[kind].server
 

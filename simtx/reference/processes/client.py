@@ -1,6 +1,6 @@
 """The client's process: it asks for the transactions of the schedule and waits for the answers.
 
-An open workload keeps to its arrival times, whatever the answers do, so that a slow system is not spared the load that it would have met
+An open workload keeps to its arrival times, whatever the answers do. So a slow system is not spared the load that it would have met
 (no coordinated omission). Arrival times are met by a thread of its own, since an event loop's timers are a millisecond coarse.
 
 What a client does when no answer comes is the scenario's (`simtx.scenario.ClientsSpec`), as in a simulated run: a request for which there is no

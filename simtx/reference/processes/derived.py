@@ -172,7 +172,7 @@ class DerivedStore:
     # --- readers ----------------------------------------------------------------------------------------------------------------
 
     def kept(self, key: str) -> Kept:
-        """What there is of a key, without what has expired."""
+        """Copy of a key, without what has expired."""
         kept = self.copies.get(key)
         if kept is None:
             # Without filling, everything is there at the start.
@@ -217,7 +217,7 @@ class DerivedStore:
     # --- what is asked of it ----------------------------------------------------------------------------------------------------
 
     def wrong(self) -> int:
-        """How many copies are not that of the last commit, as far as the history was read."""
+        """Number of copies that are not that of the last commit, as far as the history was read."""
         self.suspects = {key for key in self.suspects if self._is_wrong(key)}
         return len(self.suspects)
 
@@ -232,7 +232,7 @@ class DerivedStore:
             await asyncio.sleep(self.config["sample_every"])
 
     def level(self) -> int:
-        """How many copies are wrong; written down if that has changed."""
+        """Count the copies that are wrong, and write the number down if it has changed."""
         wrong, spec = self.wrong(), self.config["derived"]
         if wrong != self.logged:
             self.logged = wrong
@@ -252,7 +252,7 @@ class DerivedStore:
         return {"type": "state", "id": frame.get("id"), "quiet": quiet, "working": [], "pending": []}
 
     def accept(self, peer: Peer) -> Handler:
-        """Somebody has connected and shown the secret."""
+        """Accept a peer that has connected and shown the secret."""
         handlers: dict[str, Callable[[Frame], object]] = {
             "update": self.update,
             "control": lambda frame: peer.send(self.control(frame)),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def link_chances(scenario: Scenario) -> bool:
-    """Whether links of the scenario lose, copy or hold up messages by themselves."""
+    """Return whether links of the scenario lose, copy or hold up messages by themselves."""
     network = scenario.network
     chances = [network.loss, network.duplication, network.reorder]
     for link in network.links.values():
@@ -35,7 +35,7 @@ def link_chances(scenario: Scenario) -> bool:
 
 
 def link_faults(scenario: Scenario) -> bool:
-    """Whether the scenario has anything that needs a proxy on the links."""
+    """Return whether the scenario has anything that needs a proxy on the links."""
     return link_chances(scenario) or any(fault.kind in LINK_FAULTS for fault in scenario.faults)
 
 
@@ -118,11 +118,11 @@ class Injectors:
 
     @property
     def idle(self) -> bool:
-        """Whether no fault is in force right now."""
+        """Return whether no fault is in force right now."""
         return self._active == 0
 
     def away(self, name: str) -> float | None:
-        """For how long a process that was killed by a fault stays away, in seconds; None: no fault has killed it."""
+        """Seconds for which a process that was killed by a fault stays away; None: no fault has killed it."""
         until = self._away.pop(name, None)
         return None if until is None else max(until - time.monotonic(), 0.0)
 

@@ -242,7 +242,7 @@ class Launcher:
             (folder.node(name) / "config.json").write_text(json.dumps(config))
 
     def _link_chances(self, a: str, b: str) -> Frame:
-        """What the scenario says of the link between two nodes; its latency only if it is to be imitated."""
+        """Settings of the link between two nodes in the scenario; its latency only if it is to be imitated."""
         known = (*self.scenario.services, BROKER)
         zones = [self.scenario.node_zone(node if node in known else HUB) for node in (a, b)]
         link = self.scenario.network.link(zones[0] or "", zones[1] or "")
@@ -301,7 +301,7 @@ class Launcher:
         }
 
     def _flushes(self, node: str) -> list[float]:
-        """How long forced writes of a node take at least, on the scenario's disk."""
+        """Seconds that forced writes of a node take at least, on the scenario's disk."""
         service = self.scenario.services.get(node)
         log = service.store.log if service is not None else self.scenario.hub.log
         draw = Streams(self.options.seed).draws(log.forced_write, f"disk:{node}", "forced-write")
@@ -314,7 +314,7 @@ class Launcher:
         return [step.index for step in self.scenario.transaction.steps if step.kind == "retriable"]
 
     def _lags(self, process: str) -> list[float]:
-        """How long updates of a derived store are held up."""
+        """Seconds for which updates of a derived store are held up."""
         lags: list[float] = json.loads((self.folder.node(process) / "plan.json").read_text())["lags"]
         return lags
 
@@ -426,7 +426,7 @@ class Launcher:
             self._failed.set()
 
     def done(self, task: asyncio.Task[None]) -> None:
-        """Something that goes on beside is over; if it has failed, so has the run."""
+        """Note that a task beside has ended; if it has failed, so has the run."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
@@ -467,7 +467,7 @@ class Launcher:
         replace_file(path, json.dumps(config).encode(), durable=False)
 
     async def _cure(self, at: float) -> None:
-        """From this time on consumers can handle what was poison, also in their later incarnations."""
+        """Let consumers handle from this time on what was poison, also in their later incarnations."""
         await asyncio.sleep(max(0.0, at - time.monotonic()))
         for name in self.nodes:
             self._reconfigure(name, cured=True)
@@ -586,7 +586,7 @@ class Launcher:
         return sorted(working)
 
     async def state(self, patience: float = 1.0, *, stuck_rests: bool = False) -> tuple[bool, set[int]]:
-        """Whether everything is at rest, and which transactions are being worked on; a process has so many seconds to say so.
+        """Return whether everything is at rest, and which transactions are being worked on. A process has so many seconds to say so.
 
         Args:
             patience: Seconds.
@@ -628,7 +628,7 @@ class Launcher:
 
 
 def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
-    """What a service has to know of its provider, if it has one: the fields of `simtx.reference.node.outside.Terms`."""
+    """Facts that a service needs about its provider, if it has one: the fields of `simtx.reference.node.outside.Terms`."""
     if spec is None:
         return None
     return {
@@ -643,7 +643,7 @@ def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
 def left_out(
     scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool, embedded: bool
 ) -> list[str]:
-    """What the scenario has beside its transactions and a real run does not play, in words.
+    """Parts that the scenario has beside its transactions and a real run does not play, in words.
 
     Args:
         scenario: What is played.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROXY: Final = "proxy"
 LAUNCHER: Final = "launcher"
 PROVIDER: Final = ".provider"
-"""What the process of a provider has behind the name of its service."""
+"""End of the name of a provider's process, behind the name of its service."""
 
 
 def relay_of(node: str) -> str:

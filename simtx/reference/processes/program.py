@@ -126,7 +126,7 @@ class Program:
             self.fail(RuntimeError(context["message"] if error is None else f"{type(error).__name__}: {error}"))
 
     def fail(self, error: BaseException) -> None:
-        """It cannot go on."""
+        """End it with an error: it cannot go on."""
         self._settle(error)
 
     def _hear(self) -> None:

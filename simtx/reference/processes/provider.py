@@ -76,7 +76,7 @@ class ProviderServer:
         self.unreachable = False
 
     def accept(self, peer: Peer) -> Handler:
-        """Somebody has connected and shown the secret."""
+        """Accept a peer that has connected and shown the secret."""
 
         def reply(frame: Frame) -> None:
             if not self.unreachable:

@@ -1,12 +1,14 @@
-"""A network that can be broken: it stands between any two nodes of a run, and between a node and the embedded broker, and loses, copies, holds up and cuts what they say to each other.
+"""A network that can be broken: it loses, copies, holds up and cuts what nodes and the embedded broker say to each other.
+
+It stands between any two nodes of a run, and between a node and the embedded broker.
 
 It is a trusted part of the run: it has the secret, is the server of every sender and a client of every receiver, and sends each frame anew.
 So a frame that it has lost, copied or moved is, for the receiver, a message that was lost, copied or moved. The same done to the bytes of a
 connection is an attack, and ends it (`simtx.reference.wire.connection`). Faults happen to whole frames.
 
-Between nodes, each direction of a link has a socket of its own. The broker is never the one who connects: what it says comes back on the connections of its clients, and
-meets the faults of the other direction there. A connection to the broker and the one that the proxy makes for it end together, so that each side knows when the
-other one is gone, and a new incarnation gets no answer that was meant for an earlier one.
+Between nodes, each direction of a link has a socket of its own. The broker is never the one who connects: what it says comes back on the
+connections of its clients, and meets the faults of the other direction there. A connection to the broker and the one that the proxy makes for it
+end together. So each side knows when the other one is gone, and a new incarnation gets no answer that was meant for an earlier one.
 
 Every direction has random numbers of its own, by transaction, and they are those of the simulator (`simtx.simulator.network`): the k-th frame of a transaction that
 may be lost on a link is lost in both worlds, or in neither. So it depends on seed, link, transaction and k, and on nothing else.
@@ -46,7 +48,7 @@ REORDER_DELAY: Final = 0.005
 
 
 def _nothing(*_: object) -> None:
-    """Nobody wants to know."""
+    """Do nothing: nobody wants to know."""
 
 
 class FaultyLink:
@@ -225,7 +227,7 @@ class _Served(_Passage):
 
     @abstractmethod
     def admit(self, peer: Peer) -> Handler:
-        """It may use the link; returns what is called with each of its frames."""
+        """Admit it to the link; returns what is called with each of its frames."""
 
     async def close(self) -> None:
         await self.server.close()

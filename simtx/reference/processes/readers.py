@@ -22,7 +22,7 @@ _MOST: Final = 200_000  # readers that are drawn; then the first ones come again
 
 
 def description(spec: DerivedSpec) -> dict[str, Any]:
-    """What the process of a derived store, and the services that tell it of their commits, have to know of it."""
+    """Facts that the process of a derived store, and the services that tell it of their commits, need about it."""
     return {
         "name": spec.name,
         "service": spec.service,

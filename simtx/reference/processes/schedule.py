@@ -44,7 +44,7 @@ def _most(scenario: Scenario) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All transactions of a run, or, of users who ask for one after the other until its time is over, as many as they are likely to ask for.
+    """All transactions of a run. Of users who ask for one after the other until its time is over, it has as many as they are likely to ask for.
 
     Attributes:
         times: Arrival times in seconds, ascending; empty for a closed workload.
@@ -61,7 +61,7 @@ class Schedule:
     think: list[float]
 
     def used_up(self, scenario: Scenario, rows: Iterable[Sequence[Any]], origin: float) -> str | None:
-        """What the reader of a run has to know if its users have asked for all transactions that were drawn before its time was over.
+        """Warning to the reader of a run whose users have asked for all transactions that were drawn before its time was over.
 
         Args:
             scenario: What was played.

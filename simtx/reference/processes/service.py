@@ -264,7 +264,7 @@ class Service:
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
     def accept(self, peer: Peer) -> Handler:
-        """Somebody has connected and shown the secret."""
+        """Accept a peer that has connected and shown the secret."""
         handlers: dict[str, Callable[[Frame], object]] = {
             "message": self.on_message,
             "request": self.on_request,
@@ -317,7 +317,7 @@ class Service:
         self.node.request(Request(tx, plan), _origin(frame), _deadline(frame))
 
     def _unfit(self, tx: int, plan: Plan) -> str:
-        """Why a plan is none that a client of this run has; empty: it may be one."""
+        """Reason why a plan is none that a client of this run has; empty: it may be one."""
         if not bodies.plan(plan) or plan.tx != tx:
             return "it has no steps in order"
         if not set(plan.services()) <= set(self.config["nodes"]):
@@ -362,7 +362,7 @@ class Service:
         return False
 
     def given_up(self, message: Message, origin: int | None, why: str) -> None:
-        """This side of the broker has given up an event."""
+        """Write into the event log that this side of the broker has given up an event."""
         self.log.log("drop", BROKER, message.tx, origin, actor=BROKER, peer=message.to, name=message.kind, detail=why)
 
     def control(self, frame: Frame) -> Frame:

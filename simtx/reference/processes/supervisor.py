@@ -19,7 +19,7 @@ _TOO_SOON: Final = 30.0
 
 
 def _paths() -> list[str]:
-    """Where this process looks for modules: a strategy may need more than what is installed."""
+    """Folders in which this process looks for modules: a strategy may need more than what is installed."""
     return list(dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path))
 
 
@@ -132,7 +132,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether an incarnation is running (a paused one is)."""
+        """Return whether an incarnation is running (a paused one is)."""
         return self._process is not None and self._process.returncode is None
 
     @property

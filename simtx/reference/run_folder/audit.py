@@ -1,6 +1,6 @@
 """The audit log of a node: who asked for what, what changed, and why; append-only, and tamper-evident by a chain of checksums.
 
-A file of JSON Lines, one entry a line. The last two members of each line are ``prev``, the checksum of the line before, and ``hash``, the
+A file of JSON Lines, one entry a line. The last two members of each line are ``prev``, the checksum of the line before, and ``hash``. That is the
 SHA-256 of the line's own bytes up to there. So every byte counts, and nothing in the middle can be changed, removed, inserted or moved
 without breaking the chain. What the chain alone cannot show is that its end is missing, or was written anew: that takes a **seal**, number
 and checksum of the last line at some time, kept where whoever can write the file cannot.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from simtx.reference.stores.base import Change
 
 GENESIS: Final = "0" * 64
-"""In place of the checksum of a line before the first."""
+"""Zeros in place of the checksum of a line before the first."""
 LONGEST_REASON: Final = 1000
 """Characters; what is longer is cut, since a reason may come from a peer."""
 RECOVERY: Final = "recovery"
@@ -110,7 +110,7 @@ class Entry:
 class AuditLog:
     """Writes the audit log of one node; continues the one that is there.
 
-    Only one process at a time may have it open. A last line without its end, which a kill in the middle of a write has left, is cut off,
+    Only one process at a time may have it open. A kill in the middle of a write leaves a last line without its end. That line is cut off,
     and a line that says so takes its place. May be used by several threads.
 
     Args:

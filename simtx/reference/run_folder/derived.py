@@ -95,7 +95,7 @@ def _figures(
         positions.setdefault(key, []).append(position)
 
     def version(key: str, position: int) -> int:
-        """Which version of a key the state of the store at a position had."""
+        """Version of a key in the state of the store at a position."""
         return bisect_right(positions.get(key, ()), position)
 
     told = sorted(entries(sorted(place.glob("reads.*.jsonl"))), key=lambda row: row[1])
@@ -131,7 +131,7 @@ def _wrong(
     first: FirstValues,
     version: Callable[[str, int], int],
 ) -> tuple[int, float]:
-    """How many copies are not that of the last commit now, and the sum of the distances between their values and those of the store."""
+    """Number of copies that are not that of the last commit now, and the sum of the distances of their values from those of the store."""
     with closing(CopyFile(place / FILE)) as file:
         copies = dict(file.all())
     now, wrong, drift = time.monotonic(), 0, 0.0

@@ -209,7 +209,7 @@ class RunFolder:
         replace_file(self.path / "run.json", f"{text}\n".encode(), durable=True)
 
     def origin(self) -> Origin:
-        """Whether ``run.json`` is this user's, and as it was written.
+        """Find out whether ``run.json`` is this user's, and as it was written.
 
         Raises:
             RunFolderError: It cannot be read.
@@ -305,7 +305,7 @@ class RunFolder:
             return sum(1 for _ in lines)
 
     def has_worked(self, node: str) -> bool:
-        """Whether a node must have its store: it has written an audit log or an event log, or the run came as far as its client.
+        """Return whether a node must have its store: it has written an audit log or an event log, or the run came as far as its client.
 
         The client is started when all others listen. A run that failed before that may have nodes that never had a store.
 
@@ -357,7 +357,7 @@ class RunFolder:
         return value
 
     def announce(self, name: str, place: Place) -> None:
-        """This process listens there.
+        """Say where this process listens.
 
         Raises:
             RunFolderError: It cannot be written.
@@ -369,11 +369,11 @@ class RunFolder:
             raise RunFolderError(f"cannot say in '{self.path}' where '{name}' listens: {error.strerror}") from None
 
     def withdraw(self, name: str) -> None:
-        """This process listens no longer."""
+        """Say that this process listens no longer."""
         (self.path / "ports" / _safe(name)).unlink(missing_ok=True)
 
     def locate(self, name: str) -> Place | None:
-        """Where a process listens; None if it has not announced itself yet, or has ended since."""
+        """Place at which a process listens; None if it has not announced itself yet, or has ended since."""
         file = self.path / "ports" / _safe(name)
         try:
             said = json.loads(file.read_bytes())
@@ -386,7 +386,7 @@ class RunFolder:
         return place if _alive(number) else None
 
     def downtime(self, name: str) -> tuple[float, bool] | None:
-        """For how long a process that was just killed stays away, if one of its crash points did it; each is told once.
+        """Time for which a process that was just killed stays away, if one of its crash points did it; each is told once.
 
         Returns:
             Seconds, and whether the other process of the node dies with it; None if no crash point has struck.
@@ -510,7 +510,7 @@ class RunFolder:
     def verify_audits(self) -> dict[str, list[str]]:
         """Findings about the audit logs, by node, with the seals of ``run.json``; a node without findings is left out.
 
-        A run that has ended has a seal for each of its nodes and nothing behind it, but for lines of an act that was killed. The name
+        A run that has ended has a seal for each of its nodes. Behind it there is nothing but lines of an act that was killed. The name
         ``run.json`` stands for that file itself.
 
         Raises:
@@ -541,7 +541,7 @@ class RunFolder:
 
 
 def _misfit(record: RunRecord) -> str:
-    """What a field of a record cannot be, or nothing."""
+    """Say what a field of a record cannot be; empty if nothing."""
     model = RunRecord()
     for one in fields(record):
         if type(getattr(record, one.name)) is not type(getattr(model, one.name)):

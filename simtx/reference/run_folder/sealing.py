@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 Origin: TypeAlias = Literal["own", "other", "none", "changed"]
-"""Whose a record is: sealed with this user's key; with another one; without a key; with this user's key, and changed since."""
+"""Origin of a record: sealed with this user's key; with another one; without a key; with this user's key, and changed since."""
 
 _LENGTH: Final = 32
 _OWN: Final = ("mac", "seal_key")
@@ -63,7 +63,7 @@ def _code(key: bytes, raw: Mapping[str, Any]) -> str:
 
 
 def _name(key: bytes | None) -> str:
-    """What may be told of a key."""
+    """Name of a key, which may be told."""
     return "" if key is None else hashlib.sha256(b"simtx seal key " + key).hexdigest()[:12]
 
 

@@ -1,6 +1,6 @@
 """Storage of a run's strategy in its folder: ours by name and options, which is data; one of a user's own as a pickle, which is a program.
 
-Whoever loads a pickle runs what is in it. So the processes of a run load the one that their launcher has just written, and an operator who comes
+Whoever loads a pickle runs what is in it. So the processes of a run load the one that their launcher has just written. An operator who comes
 later has to say that the folder is trusted.
 """
 

@@ -25,7 +25,7 @@ class OwnServer(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Return whether it runs."""
 
     def start(self) -> None:
         """Start it, for the first time or again; it recovers by itself."""
@@ -100,7 +100,7 @@ class StoreProduct:
 
     @property
     def server(self) -> bool:
-        """Whether it is a process of its own, which can be stopped while its node runs."""
+        """Return whether it is a process of its own, which can be stopped while its node runs."""
         return bool(self.tools)
 
     def server_tools(self) -> ServerTools:

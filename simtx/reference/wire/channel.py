@@ -17,7 +17,7 @@ from simtx.reference.wire.handshake import HANDSHAKE_LIMIT, Plain, Session, Wire
 Frame: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = tuple[str, int] | str
-"""Where a server listens: host and port of TCP, or the path of a Unix socket."""
+"""Address at which a server listens: host and port of TCP, or the path of a Unix socket."""
 
 UNREAD: Final = 8 << 20
 """Bytes that may wait for the other side to read them; what is sent beyond that is lost."""
@@ -71,7 +71,7 @@ class Channel(asyncio.Protocol):
 
     @property
     def is_established(self) -> bool:
-        """Whether the handshake was completed."""
+        """Return whether the handshake was completed."""
         return self._session is not None
 
     # --- what both do -----------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Channel(asyncio.Protocol):
         self.greet()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes came, cut anywhere."""
+        """Read bytes that came, cut anywhere."""
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._needed:
@@ -214,7 +214,7 @@ def encoded(frame: Frame, limit: int) -> bytes:
 
 
 def _process(own: socket.socket) -> str:
-    """Who is at the other end of a Unix socket, where the system says so (Linux)."""
+    """Process at the other end of a Unix socket, where the system says so (Linux)."""
     if not hasattr(socket, "SO_PEERCRED"):
         return "a process of this machine"
     with contextlib.suppress(OSError):  # it is gone

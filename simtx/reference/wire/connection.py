@@ -87,7 +87,7 @@ class Peer:
 
     @property
     def is_open(self) -> bool:
-        """Whether something can be sent to it."""
+        """Return whether something can be sent to it."""
         return not self._channel.over
 
     def send(self, frame: Frame) -> bool:
@@ -114,7 +114,7 @@ class Peer:
         self._channel.reset()
 
     def ended(self) -> None:
-        """For its channel: the connection is gone."""
+        """Call those who wait for its end; its channel says that the connection is gone."""
         for callback in self._closed:
             callback()
 
@@ -253,7 +253,7 @@ class Server:
     # --- for its channels -------------------------------------------------------------------------------------------------------
 
     def enter(self, channel: _ServerChannel) -> None:
-        """Somebody has connected."""
+        """Let somebody in who has connected."""
         if len(self._strangers) >= self._crowd:
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
@@ -261,7 +261,7 @@ class Server:
         self._strangers[channel] = None
 
     def admit(self, channel: _ServerChannel, peer: Peer) -> Handler:
-        """Somebody has shown the secret."""
+        """Accept somebody who has shown the secret."""
         self._strangers.pop(channel, None)
         self._known.add(channel)
         return self._accept(peer)
@@ -358,7 +358,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is connected, as far as is known."""
+        """Return whether it is connected, as far as is known."""
         return self._channel is not None
 
     def send(self, frame: Frame) -> bool:
@@ -490,7 +490,7 @@ class Connection:
             self._changed(True)
 
     def trouble(self, address: str, reason: str) -> None:
-        """It could not be connected, or was not let to stay so."""
+        """Note that it could not be connected, or was not let to stay so."""
         if self._closed:
             return
         changed = reason != self.problem

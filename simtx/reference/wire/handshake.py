@@ -241,7 +241,7 @@ def printable(text: str) -> str:
 
 
 def is_name(value: object) -> bool:
-    """Whether this can be the name of a process: 1 to 200 printable characters."""
+    """Return whether this can be the name of a process: 1 to 200 printable characters."""
     return isinstance(value, str) and 0 < len(value) <= _NAME and value.isprintable()
 
 
@@ -272,7 +272,7 @@ def _checked_version(fields: dict[str, Any]) -> str:
 
 
 def _nonce(secret: bytes | None) -> dict[str, str]:
-    """What keeps a proof from being used twice, where there is one."""
+    """Nonce that keeps a proof from being used twice, where there is one."""
     return {} if secret is None else {"nonce": secrets.token_hex(_NONCE)}
 
 

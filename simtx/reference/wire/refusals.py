@@ -27,7 +27,7 @@ class Refusals:
         self._kinds: dict[str, tuple[float, int, str, str]] = {}  # last line, left out since, and the last of these
 
     def __call__(self, who: str, reason: str) -> None:
-        """Somebody was refused."""
+        """Note that somebody was refused."""
         now = self._clock()
         kind = reason.partition(":")[0].partition(" (from ")[0]
         if kind not in self._kinds and len(self._kinds) >= KINDS:

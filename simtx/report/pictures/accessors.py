@@ -95,7 +95,7 @@ class Pictures(Generic[T]):
         return [name for name in dir(type(self)) if not name.startswith("_")]
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Of what is not there: what there is."""
+        """Refuse what is not there, and say what there is."""
         raise AttributeError(f"{self._called} has no picture '{name}'; there are {', '.join(dir(self))}")
 
     def __repr__(self) -> str:
@@ -208,11 +208,11 @@ class ComparisonPlots(Pictures["Comparison"], called="comparison.plot"):
     def heat_map(
         self, *, column: str = "decision_ms", replication: int = 0, ax: Axes | None = None, figsize: Size | None = None
     ) -> Axes:
-        """How long every transaction took, over the time of its arrival, a panel a strategy; one replication is played again for it."""
+        """Draw how long every transaction took, over the time of its arrival, a panel a strategy. One replication is played again for it."""
         return draw_heat_map(replayed(self._of, replication), column=column, ax=ax, figsize=figsize)
 
     def queues(self, *, replication: int = 0, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
-        """Who waits for what and how busy workers are, over time, a column a strategy; one replication is played again for it."""
+        """Draw who waits for what and how busy workers are, over time, a column a strategy. One replication is played again for it."""
         return draw_queues(replayed(self._of, replication), ax=ax, figsize=figsize)
 
     def derived(self, *, replication: int = 0, ax: Axes | None = None, figsize: Size | None = None) -> Axes:

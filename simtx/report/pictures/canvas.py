@@ -433,7 +433,7 @@ def replications(count: int) -> str:
 
 
 def times(seen: Iterable[float], asked: Iterable[float], within: str = "", *, pairs: bool = False) -> str:
-    """How many replications are behind figures: ``3 replications``, or ``2 of 3 runs`` where only some have a figure.
+    """Number of replications behind figures: ``3 replications``, or ``2 of 3 runs`` where only some have a figure.
 
     Args:
         seen: Runs that have one, for each figure. A figure that no run has is not drawn and does not count.

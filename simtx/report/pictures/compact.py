@@ -107,7 +107,7 @@ def _meeting(arrows: list[Arrow]) -> set[str]:
 
 
 def _bundle(arrows: list[Arrow], one: Arrow) -> bool:
-    """Whether an arrow leaves where all the others leave, or ends where they end."""
+    """Return whether an arrow leaves where all the others leave, or ends where they end."""
     return all(each.source == one.source for each in arrows) or all(each.target == one.target for each in arrows)
 
 

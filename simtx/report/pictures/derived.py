@@ -78,7 +78,7 @@ def derived(runs: Run | Sequence[Run], *, ax: Axes | None = None, figsize: tuple
 
 
 def _finding(runs: Sequence[Run], names: Sequence[str], stores: Sequence[str]) -> str:
-    """What the picture shows, in a sentence."""
+    """Say what the picture shows, in a sentence."""
     wrong = {
         (store, name): round(float(run.summary[f"derived_{store}_wrong_for_ever"]))
         for store in stores

@@ -32,7 +32,7 @@ def failures(
     ax: Axes | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Axes:
-    """When nodes, links and the broker were down or disturbed, and below how each strategy came back.
+    """Draw when nodes, links and the broker were down or disturbed, and below how each strategy came back.
 
     The upper rows show each target of a fault: filled where it was down, hatched where it was only slow or lost messages. Under each strategy there
     are up to three rows: *recovering*, from the end of a fault until backlog, drift and transactions in flight are back at their level before it, with the
@@ -202,7 +202,7 @@ def _stuck(ax: Axes, row: float, arrivals: np.ndarray[tuple[int], np.dtype[np.fl
 
 
 def finding(runs: Sequence[Run], names: Sequence[str]) -> str:
-    """How long the worst recovery took, the quickest strategy first; of a fault that is in force when the run ends, only that."""
+    """Say how long the worst recovery took, the quickest strategy first; of a fault that is in force when the run ends, only that."""
     worst = []
     for run, name in zip(runs, names, strict=True):
         table = run.recovery

@@ -37,12 +37,15 @@ def blows(runs: Sequence[Run]) -> list[Struck]:
 
 
 def last_arrival(runs: Sequence[Run]) -> float:
-    """When the last transaction of any of the runs arrived, in seconds."""
+    """Time at which the last transaction of any of the runs arrived, in seconds."""
     return max(run.data.horizon for run in runs)
 
 
 def end_of(runs: Sequence[Run]) -> float:
-    """When the last of the runs was drained, in seconds: behind that nothing is in flight, out of balance or waiting, no copy changes, and no fault is in force."""
+    """Time at which the last of the runs was drained, in seconds.
+
+    Behind that nothing is in flight, out of balance or waiting, no copy changes, and no fault is in force.
+    """
     ends = [last_arrival(runs), 1e-9]
     for run in runs:
         samples = run.timeline

@@ -88,7 +88,7 @@ def _looks(record: GroupRecord) -> dict[str, tuple[str, str]]:
 
 
 def _end(run: Run, record: GroupRecord) -> float:
-    """Until when there is something to see."""
+    """Time until which there is something to see."""
     last = [run.data.horizon, *record.times[-1:], *(one.end for one in record.rebalances[-1:])]
     return min(max(last), run.data.end) * 1.01
 
@@ -141,7 +141,7 @@ def _owners(panel: Axes, record: GroupRecord, looks: dict[str, tuple[str, str]],
 
 
 def _waiting(panel: Axes, record: GroupRecord, end: float) -> None:
-    """How many events are stored and not applied."""
+    """Draw how many events are stored and not applied."""
     theme = style.theme()
     times, waiting = [0.0, *record.times, end], [0.0, *record.waiting]
     waiting.append(waiting[-1])
@@ -194,7 +194,7 @@ def _handles(record: GroupRecord, looks: dict[str, tuple[str, str]]) -> list[Any
 
 
 def _finding(run: Run, record: GroupRecord) -> str:
-    """What the picture shows, in a sentence."""
+    """Say what the picture shows, in a sentence."""
     found = {
         kind: round(float(run.summary[f"group_{record.name}_{kind}"]))
         for kind in ("events", "rebalances", "refused", "again", "late", "skipped", "waiting_max")

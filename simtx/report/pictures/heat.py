@@ -35,7 +35,7 @@ def heat_map(
 ) -> Axes:
     """A duration of every transaction over the time of its arrival, a panel a run; dark cells hold many, and a red line on top those that never ended.
 
-    Two groups at one time, such as quick refusals beside commits that wait for a node, show as two bands, where a quantile over time would show
+    Two groups at one time, such as quick refusals beside commits that wait for a node, show as two bands. A quantile over time would show
     one line. Faults are outlined and numbered.
 
     Raises:
@@ -144,7 +144,7 @@ def _decorate(frames: Sequence[Axes], runs: Sequence[Run], end: float) -> None:
 
 
 def _finding(runs: Sequence[Run], names: Sequence[str], data: Sequence[tuple[Any, Any]]) -> str:
-    """What the slowest hundredth of each takes, and when it comes."""
+    """Say how long the slowest hundredth of each takes, and when it comes."""
     parts = []
     for _, name, (at, values) in zip(runs, names, data, strict=True):
         finite = np.isfinite(values)

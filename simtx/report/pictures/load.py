@@ -37,7 +37,7 @@ def load(
 ) -> Axes:
     """A latency above, goodput below, over the offered rate; a line a strategy with a band for the interval of its mean.
 
-    The dashed diagonal is what is offered. The knee of a strategy, marked by a vertical line, is the highest rate of the sweep up to which
+    The dashed diagonal is what is offered. A vertical line marks the knee of a strategy: the highest rate of the sweep up to which
     95 % of what is offered is decided as it comes. Of a latency until the answer, strategies that tell the outcome and strategies that only say
     "accepted" have a panel each.
 

@@ -326,7 +326,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def _went(taken: Taken, row: Row, target: str) -> bool:
-    """Whether a row led to a state; a last step, of which the state afterwards is not known, counts for the last state of its row."""
+    """Return whether a row led to a state; a last step, of which the state afterwards is not known, counts for the last state of its row."""
     for event in row.events:
         if taken.steps.get((row.state, event, target)):
             return True
@@ -433,7 +433,7 @@ def _table(ax: Axes, rows: list[Row], taken: Taken | None, room: float) -> None:
 
 
 def _finding(strategy: str, role: str, rows: list[Row], taken: Taken | None) -> str:
-    """How many of the rows of the picture were taken."""
+    """Say how many of the rows of the picture were taken."""
     if taken is None:
         states = {row.state for row in rows} | {target for row in rows for target in row.to}
         return f"{strategy}, {role}: {len(states)} states, {len(rows)} transitions"

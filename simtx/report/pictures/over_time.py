@@ -123,7 +123,7 @@ def _name(panel: Axes, name: str) -> None:
 
 
 def finding(runs: Sequence[Run], names: Sequence[str]) -> str:
-    """Whether what went wrong heals: what is left in the end, else the highest drift."""
+    """Say whether what went wrong heals: what is left in the end, else the highest drift."""
     if not any(run.data.quantities for run in runs):
         peaks = sorted(
             (

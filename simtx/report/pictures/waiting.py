@@ -102,7 +102,7 @@ def draw(ax: Axes, run: Run, lanes: dict[int, Lane], colour: str) -> None:
 
 
 def poison_times(run: Run) -> tuple[float, float] | None:
-    """From the first to the last failed attempt at an event that its consumer cannot handle; None: there was none."""
+    """Times of the first and of the last failed attempt at an event that its consumer cannot handle; None: there was none."""
     if not run.scenario.broker.poisoned:
         return None
     times = [entry.time for entry in run.trace if entry.kind == "refuse" and entry.detail == POISON]
@@ -125,7 +125,7 @@ def poison_words(run: Run) -> str:
 
 
 def _finding(run: Run, service: str, lanes: dict[int, Lane]) -> str:
-    """What the picture shows, in a sentence."""
+    """Say what the picture shows, in a sentence."""
     longest = max(lanes, key=lambda number: lanes[number].most)
     most = lanes[longest].most
     if not run.scenario.broker.partitions:

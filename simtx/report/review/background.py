@@ -19,7 +19,7 @@ _BROKEN: Final = frozenset({"flow", GUARANTEE})
 """Laws whose violation is a mistake of the program, and not a property of the load."""
 _LINES: Final = 8
 _NEAR: Final = 0.1
-"""By what share of the offered load workers may be busier, or less busy, to count as equal to it."""
+"""Share of the offered load by which workers may be busier, or less busy, to count as equal to it."""
 NO_SOURCE: Final = "no source given"
 
 COVERAGE: Final = {5: (83.0, 98.5), 10: (93.2, 96.8), 20: (93.2, 98.4), 50: (93.8, 96.8)}
@@ -250,7 +250,7 @@ LEFT_OUT: Final = (
         "Real outcomes of both may come earlier.",
     ),
 )
-"""What is written in docs/validation.md and in the README, with the likely sign."""
+"""Omissions of the model that docs/validation.md and the README name, with the likely sign."""
 
 
 # --- STRESS-DES ---------------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
 
 BY: Final = "decision_p99_ms"
-"""What ranks unless told otherwise: the time to the final outcome means the same under every strategy."""
+"""Metric that ranks unless another one is given: the time to the final outcome means the same under every strategy."""
 WHERE: Final = ("missing_effects == 0", "duplicate_effects == 0")
 """Thresholds unless told otherwise: no effect is missing or doubled when the run is over."""
 
@@ -245,7 +245,7 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
 
 
 def _warnings(result: Any, comparison: Comparison, checks: Sequence[background.Check]) -> tuple[str, ...]:
-    """What a reader should know, but for what the section on trust says already."""
+    """Warnings that a reader should know, but for what the section on trust says already."""
     if not hasattr(result, "cells"):
         return tuple(comparison.scenario.warnings)  # the section on trust has the others
     said = {line for one in checks for line in one.says}
@@ -306,7 +306,7 @@ def _plain(value: Any) -> str:
 
 
 def _commands(result: Any, asked: Asked) -> tuple[tuple[str, str], ...]:
-    """What can be done again, with the line that does it."""
+    """Commands that do something again: what they do, and the line."""
     found = [("all runs of this report", result.provenance.command)]
     if not hasattr(result, "cells"):
         if result.provenance.command.startswith("simtx compare "):

@@ -124,7 +124,7 @@ def _before(earlier: Path, asked: build.Asked) -> dict[str, Any]:
 
 
 def _environment(template: str | Path | None) -> tuple[SandboxedEnvironment, str]:
-    """Where templates come from, and the name of the one of the page. One of the user's may extend ours."""
+    """Environment that templates come from, and the name of the one of the page. One of the user's may extend ours."""
     folders, name = [TEMPLATES], "review.html.j2"
     if template is not None:
         own = Path(template).expanduser()
@@ -202,7 +202,7 @@ def _record(page: Path, review: build.Review) -> tuple[Path, tuple[str, ...]]:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a record is as we wrote it."""
+    """Return whether a record is as we wrote it."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -113,7 +113,7 @@ def of_svg(text: str, alt: str, caption: str) -> Picture | None:
 
 
 def key(comparison: Comparison, baseline: str) -> list[Picture]:
-    """What a comparison without a sweep shows first: how strategies differ in pairs, and how long it takes.
+    """Pictures that a comparison without a sweep shows first: how strategies differ in pairs, and how long it takes.
 
     Args:
         comparison: The runs.
@@ -129,7 +129,7 @@ def key(comparison: Comparison, baseline: str) -> list[Picture]:
 
 
 def distributions(played: Sequence[Run]) -> list[Picture]:
-    """How long transactions take in one run of each strategy."""
+    """Draw how long transactions take in one run of each strategy."""
     return [drawn(lambda ax: distribution(played, ax=ax), (7.2, 4.2), "one run of each strategy")]
 
 
@@ -140,7 +140,7 @@ def over(played: Sequence[Run]) -> list[Picture]:
 
 
 def outages(played: Sequence[Run]) -> list[Picture]:
-    """What was down and when, and how each strategy came back; nothing without faults."""
+    """Draw what was down and when, and how each strategy came back; nothing without faults."""
     if not any(run.data.struck for run in played):
         return []
     return [drawn(lambda ax: failures(played, ax=ax), (9.0, 1.6 + 0.75 * len(played)), "one run of each strategy")]
@@ -193,7 +193,7 @@ def story(played: Mapping[str, Run], begin: float, end: float, name: str) -> Pic
 
 
 def _calm(run: Run, end: float) -> float:
-    """When nothing is out of balance any more behind a fault."""
+    """Time from which nothing is out of balance any more behind a fault."""
     samples = run.timeline
     time = samples["time_s"].to_numpy()
     quiet = (time >= end) & (samples["drift_gross"].to_numpy() <= 1e-9)
@@ -222,7 +222,7 @@ def figures(sweep: Sweep, metric: str) -> list[Picture]:
 
 
 def winners(sweep: Sweep, decisions: Mapping[int, Decision]) -> list[Picture]:
-    """Who is supported in which cell, over two parameters; none for other numbers of them."""
+    """Draw who is supported in which cell, over two parameters; none for other numbers of them."""
     varied = [name for name in sweep.parameters if sweep.cells[name].map(str).nunique() > 1]
     if len(varied) != 2:
         return []

@@ -12,7 +12,7 @@ The rules, in this order, of a comparison:
 8. They do not: then the first word is "Undecided", and what is open and what would settle it follow.
 
 Of a sweep the same is said of its cells: in how many of them which strategy is supported, and over one parameter between which values it changes. A
-frontier looks at the metric alone, so that its flip point is left out of the sentence as soon as a threshold has turned any of its strategies away.
+frontier looks at the metric alone. So its flip point is left out of the sentence as soon as a threshold has turned any of its strategies away.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _COSTS: Final = (
     "messages_per_transaction",
     "forced_writes_per_transaction",
 )
-"""What a choice may have to be paid with, in the order in which it is looked for."""
+"""Metrics that a choice may have to be paid with, in the order in which they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _unsteady(comparison: Comparison) -> str:
 
 
 def supports(decision: Decision) -> bool:
-    """Whether the runs support a strategy, and not a setting or an end that came too early.
+    """Return whether the runs support a strategy, and not a setting or an end that came too early.
 
     A quantile that is a configured timeout, of the best one or of another one beside it, ranks who gives up soonest.
     """
@@ -185,7 +185,7 @@ def supports(decision: Decision) -> bool:
 
 
 def _unended(decision: Decision) -> bool:
-    """Whether the figure of the best one is infinite: so much had not ended with the runs."""
+    """Return whether the figure of the best one is infinite: so much had not ended with the runs."""
     return decision.strategy is not None and math.isinf(decision.ranking["mean"].to_dict()[decision.strategy])
 
 
@@ -239,13 +239,13 @@ def broken(statement: Statement, results: Iterable[Result]) -> Statement:
 
 
 def _alone(decision: Decision) -> bool:
-    """Whether thresholds have turned all others away, so that the metric ranks nobody."""
+    """Return whether thresholds have turned all others away, so that the metric ranks nobody."""
     out = int((decision.ranking["standing"] == "not admissible").sum())
     return out > 0 and out == len(decision.ranking) - 1
 
 
 def _named(decision: Decision, words: str, figures: Mapping[str, str]) -> str:
-    """Who, and why in a few words."""
+    """Name the strategy, and say why in a few words."""
     limits = _limits(decision)
     if _alone(decision):
         return f"{decision.strategy}: the only one {_kept(limits)}"
@@ -255,7 +255,7 @@ def _named(decision: Decision, words: str, figures: Mapping[str, str]) -> str:
 
 
 def _kept(limits: Sequence[str]) -> str:
-    """To what limits somebody keeps, behind a noun: ``without effects missing at the end, with time from request to answer (99 %) < 200 ms``."""
+    """Limits that a strategy keeps to, behind a noun: ``without effects missing at the end, with time from request to answer (99 %) < 200 ms``."""
     without = [one.removeprefix("no ") for one in limits if one.startswith("no ")]
     others = [one for one in limits if not one.startswith("no ")]
     parts = [f"without {_listed(without, 'or')}"] if without else []
@@ -283,7 +283,7 @@ def limit_text(threshold: str) -> str:
 
 
 def _missed(threshold: str) -> str:
-    """What a strategy does that misses a threshold: ``has effects missing at the end``."""
+    """Say what a strategy does that misses a threshold: ``has effects missing at the end``."""
     text = limit_text(threshold)
     return f"has {text.removeprefix('no ')}" if text.startswith("no ") else f"misses {text}"
 
@@ -326,7 +326,7 @@ def _replications(more: float) -> str:
 
 
 def _flip(decision: Decision, frontier: Frontier | None) -> str:
-    """Where the winner changes, as far as the frontier is about the same question and thresholds turn none of its strategies away."""
+    """Say where the winner changes, as far as the frontier is about the same question and thresholds turn none of its strategies away."""
     if frontier is None or frontier.metric != decision.metric or frontier.better != decision.better:
         return ""
     out = set(decision.ranking.index[decision.ranking["standing"] == "not admissible"])
@@ -395,7 +395,10 @@ def _threshold_words(decision: Decision) -> str:
 
 
 def _told_apart(comparison: Comparison, decision: Decision) -> tuple[list[str], list[str], int]:
-    """In what the one that is named is better and worse than admissible others, with a confidence that holds for all that was looked at; and how much that was."""
+    """Say in what the one that is named is better and worse than admissible others; and how much was looked at.
+
+    The confidence holds for all that was looked at.
+    """
     named = decision.strategy
     standings = decision.ranking["standing"]
     rivals = [str(name) for name in standings.index if name != named and standings[name] != "not admissible"]
@@ -417,7 +420,7 @@ def _told_apart(comparison: Comparison, decision: Decision) -> tuple[list[str], 
 
 
 def _side(comparison: Comparison, named: str, rival: str, metric: str, level: float) -> tuple[str, bool]:
-    """How the one that is named compares with another one by a metric, and whether it is worse; no words: the runs do not tell."""
+    """Say how the one that is named compares with another one by a metric, and whether it is worse; no words: the runs do not tell."""
     shown = catalogue.metric(metric)
     table = comparison.differences(rival, [metric], level)
     mean, low, high, n = (float(table[metric, part][f"{named} - {rival}"]) for part in ("mean", "low", "high", "n"))
@@ -550,7 +553,7 @@ def of_sweep(
 
 
 def _unlike(sweep: Sweep, frontier: Frontier) -> bool:
-    """Whether a frontier ranks answers that mean different things."""
+    """Return whether a frontier ranks answers that mean different things."""
     promises = {sweep.study.strategies[name].promise for name in frontier.strategies if name in sweep.study.strategies}
     return frontier.metric.startswith("latency_") and len(promises) > 1
 

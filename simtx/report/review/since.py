@@ -50,7 +50,7 @@ class Since:
 
     @property
     def nothing(self) -> bool:
-        """Whether everything is as it was."""
+        """Return whether everything is as it was."""
         return not any(one.lines for one in self.changes)
 
 
@@ -61,7 +61,7 @@ def block(state: Mapping[str, Any]) -> str:
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is a report of ours."""
+    """Return whether a file is a report of ours."""
     try:
         return f'id="{MARK}"' in path.read_text(encoding="utf-8", errors="replace")
     except OSError:

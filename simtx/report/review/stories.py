@@ -151,7 +151,7 @@ def stories(found: Played) -> tuple[tuple[Story, ...], tuple[str, ...]]:
 
 
 def _harm(found: Played, begin: float, end: float) -> float:
-    """How much is open at most while a fault lasts and in the seconds behind it."""
+    """Most that is open at once while a fault lasts and in the seconds behind it."""
     return max(_peak(one, "undecided", begin, end) for one in found.runs.values())
 
 
@@ -252,6 +252,6 @@ def replay(run: Run, transaction: int) -> str:
 
 
 def _quiet(found: Played) -> Story:
-    """Nothing failed: the slowest transaction of each strategy."""
+    """Story of a run without a fault: the slowest transaction of each strategy."""
     effects = tuple(Effect(strategy, "", "", "", *_slowest(run, 0.0, math.inf)) for strategy, run in found.runs.items())
     return Story("No fault struck", "the slowest transaction under each strategy", None, effects)

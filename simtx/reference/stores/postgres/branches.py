@@ -64,7 +64,7 @@ def parse_branch(gid: str) -> BranchName | None:
 
 
 def is_prepared(link: Link, gid: str) -> bool:
-    """Whether there is a prepared transaction of this name in this database."""
+    """Return whether there is a prepared transaction of this name in this database."""
     return link.execute(PREPARED, (gid,)).fetchone() is not None
 
 

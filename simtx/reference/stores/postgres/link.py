@@ -50,11 +50,11 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
 
     @property
     def lost(self) -> bool:
-        """Whether the session is gone, as far as one can see without waiting."""
+        """Return whether the session is gone, as far as one can see without waiting."""
         return bool(self.closed) or self.pgconn.status == pq.ConnStatus.BAD
 
     def quiet(self) -> bool:
-        """Whether an idle connection is fit for use: a server that goes away says so, and nothing else speaks unasked."""
+        """Return whether an idle connection is fit for use: a server that goes away says so, and nothing else speaks unasked."""
         if self.lost:
             return False
         poll = select.poll()

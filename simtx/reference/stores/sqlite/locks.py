@@ -1,6 +1,6 @@
 """Row locks of an embedded database: exclusive, first come first served, with a limit on the wait.
 
-A local transaction takes its locks one by one in the order of their keys, and keeps those that it has while it waits for the next one. So no two
+A local transaction takes its locks one by one in the order of their keys. It keeps those that it has while it waits for the next one. So no two
 local transactions that lock all at once wait for each other. Transactions that stay open and lock more and more may; their waits end by
 the timeout. A lock that is let go is handed to whoever waits longest, before anybody else can take it.
 """
@@ -148,7 +148,7 @@ class RowLocks:
         wait.gate.release()
 
     def close(self, failure: StoreFailed) -> None:
-        """No lock is granted any more; who waits gets this error."""
+        """Grant no lock any more; who waits gets this error."""
         with self._mutex:
             self._failure = failure
             for queue in self._queues.values():

@@ -37,7 +37,7 @@ _REQUEST: Final = "request (key TEXT PRIMARY KEY, answer TEXT NOT NULL, branch T
 BOOKS: Final = "provider.sqlite"
 """Name of the file, in the folder of the provider's process."""
 PENDING: Final = "pending"
-"""In place of an answer: the provider is just working on it."""
+"""Word in place of an answer: the provider is just working on it."""
 
 Verdict = Literal["done", "refused"]
 
@@ -136,7 +136,7 @@ class ProviderBooks:
 
     @classmethod
     def of(cls, path: Path, service: ServiceSpec, *, create: bool) -> ProviderBooks:
-        """Those of the provider of a service.
+        """Books of the provider of a service.
 
         Raises:
             ValueError: It has none.
@@ -148,7 +148,7 @@ class ProviderBooks:
         return cls(path, initial=service.store.initial, keeps=spec.idempotency, asked=spec.status_query, create=create)
 
     def recall(self, key: str, now: float) -> Remembered | None:
-        """What it says of an earlier request: of any, if it can be asked; of one whose key it still keeps, otherwise.
+        """Its answer about an earlier request: about any, if it can be asked; otherwise about one whose key it still keeps.
 
         Args:
             key: Of the request.
@@ -216,7 +216,7 @@ class ProviderBooks:
             return all_values(self._db)
 
     def history(self) -> list[Change]:
-        """What it has changed, in the order of its commits."""
+        """Changes that it has made, in the order of its commits."""
         with self._mutex:
             return all_changes(self._db)
 

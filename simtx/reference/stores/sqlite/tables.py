@@ -172,7 +172,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _boot() -> str:
-    """Which start of the machine this is."""
+    """Name of this start of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -185,7 +185,7 @@ def _epoch() -> float:
 
 
 def _follow_clock(db: sqlite3.Connection) -> None:
-    """After a start of the machine: move the times of before to where they are as seen from the new zero."""
+    """Move the times of before a start of the machine to where they are as seen from the new zero."""
     boot, epoch = db.execute("SELECT boot, epoch FROM meta").fetchone()
     if boot == _boot():
         return

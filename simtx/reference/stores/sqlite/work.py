@@ -259,12 +259,12 @@ class LocalTransactions:
         return Result(status, reads=reads)
 
     def _forsake(self, branch: _Branch) -> None:
-        """Nothing is left of an open branch."""
+        """Leave nothing of an open branch."""
         self._open.pop(branch.tx, None)
         self._locks.release(branch)
 
     def _promote(self, branch: _Branch) -> None:
-        """It is on disk: prepared from here on."""
+        """Count a branch as prepared from here on: it is on disk."""
         branch.prepared = time.monotonic()
         self._open.pop(branch.tx, None)
         self._prepared[branch.tx] = branch
@@ -331,7 +331,7 @@ class LocalTransactions:
         return result
 
     def _finish(self, branch: _Branch) -> None:
-        """It is prepared no more."""
+        """Count a branch as prepared no more."""
         del self._prepared[branch.tx]
         self._locks.release(branch)
 
@@ -341,7 +341,7 @@ def _texts(row: Branch | None) -> tuple[tuple[int, str], ...]:
 
 
 def _told(holder: Holder, result: Result) -> Result:
-    """What a result says of locks."""
+    """Add to a result what it says of locks."""
     result.waited, result.wait_end = holder.waited, holder.wait_end
     result.unlocked, result.held = holder.unlocked, holder.held
     return result

@@ -226,7 +226,7 @@ class Writer:
         self._pages += _PAGES_A_GROUP + _PAGES_A_TASK * len(batch)
 
     def _write_each(self, batch: list[Task], now: float) -> None:
-        """Something in the group cannot be written: find out what, so that the others do not suffer."""
+        """Find out what in the group cannot be written, so that the others do not suffer."""
         for task in batch:
             if task.writes is None:
                 continue
@@ -261,6 +261,6 @@ class Writer:
 
 
 def _fatal(error: Exception) -> bool:
-    """Whether it is the database that cannot go on, and not one task's values that do not fit (a number beyond 64 bits, a broken string)."""
+    """Return whether it is the database that cannot go on, and not one task's values that do not fit (a number beyond 64 bits, a broken string)."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF not in _TASK_ERRORS
