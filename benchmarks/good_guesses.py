@@ -222,7 +222,7 @@ def questions() -> list[Question]:
     ]
 
 
-Cell = tuple[str, str, int]
+Cell = tuple[str, str, int, str, str]
 _EXECUTED: dict[Cell, Any] = {}  # two questions may ask the same runs
 
 
@@ -250,7 +250,7 @@ def executed(question: Question, runs: int) -> list[float]:
 
 
 def _execute(scenario: Scenario, strategy: str, seed: int, question: Question) -> Any:
-    cell = (scenario.fingerprint, strategy, seed)
+    cell = (scenario.fingerprint, strategy, seed, question.network, question.disk)
     if cell not in _EXECUTED:
         run = simtx.execute(scenario, strategy, seed=seed, network=question.network, disk=question.disk, progress=False)
         _EXECUTED[cell] = run.summary

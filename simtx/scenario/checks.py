@@ -160,7 +160,8 @@ def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
                 what = "the rest of the nodes is" if node == "*" else f"'{node}' is"
                 yield path, f"{what} on host '{placed[node]}' already"
             placed.setdefault(node, name)
-        if host.event == host.effect == host.transaction == host.forced_write == host.restart == 0:
+        asides = (host.event_aside, host.transaction_aside, host.forced_write_aside, host.mark_aside)
+        if not any((host.event, host.effect, host.transaction, host.forced_write, host.restart, *asides)):
             yield (
                 ("hosts", name),
                 "takes no processor time for anything; give 'event', 'effect', 'transaction', 'forced_write' or 'restart' (`simtx calibrate` measures them)",

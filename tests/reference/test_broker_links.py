@@ -13,11 +13,12 @@ import pytest
 
 import simtx
 from simtx.conformance.check import check_log
-from simtx.protocols import strategy
+from simtx.protocols import Delivery, strategy
 from simtx.protocols.extras import own_nodes
 from simtx.reference.brokers.embedded import EmbeddedClient
+from simtx.reference.brokers.reading import PartitionReader
 from simtx.reference.processes.faults import Injectors, Stage, proxied_links
-from simtx.reference.processes.proxy import FaultyLink, LinkProxy, transaction
+from simtx.reference.processes.proxy import FaultyLink, LinkProxy, _ToBroker, transaction
 from simtx.reference.run_folder import scratch
 from simtx.reference.wire.connection import Frame
 from simtx.workload.faults import fault_plan
@@ -54,6 +55,10 @@ class Between:
     def cut(self, source: str, destination: str) -> None:
         self.lost.clear()
         self.proxy.set_fault((source, destination), "partition")
+
+    def connections(self, name: str) -> int:
+        """How many of a node's connections to the broker there are in the proxy."""
+        return len(cast("_ToBroker", self.proxy._passages[name, "broker"])._pairs)
 
     def heal(self) -> None:
         self.proxy.control({"do": "clear"})
@@ -152,9 +157,11 @@ def test_each_side_learns_at_once_that_the_other_one_is_gone(tmp_path: Path) -> 
         async with between(broker) as it, it.client("orders") as producer:
             async with it.client("stock") as client:
                 await client.subscribe("stock", Consumer(client))
+                assert it.connections("stock") >= 1
                 await insist(producer, message(1))
                 await until_settled(broker, set())
             await producer.publish(message(2), None)
+            await until(lambda: it.connections("stock") == 0)  # nothing of it is left
             broker.pause()
             waiting = asyncio.ensure_future(producer.publish(message(3), None))
             await asyncio.sleep(0.05)
@@ -184,11 +191,11 @@ def test_no_event_of_a_partition_is_skipped_because_it_was_lost_or_overtaken(mov
             await producer.publish(message(0), None)
             await until_settled_partition(consumer, [0])
             if moved:
-                it.proxy.set_fault(("broker", "stock"), "delay", delay=0.05)
+                it.proxy.set_fault(("broker", "stock"), "delay", delay=0.5)
             else:
                 it.cut("broker", "stock")
             await producer.publish(message(1), None)
-            await until(lambda: it.proxy.in_flight if moved else it.lost)
+            await until(lambda: (it.proxy.in_flight or len(consumer.got) > 1) if moved else it.lost)
             it.heal()
             for tx in (2, 3):
                 await producer.publish(message(tx), None)
@@ -198,6 +205,20 @@ def test_no_event_of_a_partition_is_skipped_because_it_was_lost_or_overtaken(mov
     spec = {"partitions": 1, "fetch": 4, "commit_every": 0.0, "delivery_limit": None, "backoff": [], "nack": False}
     with running("embedded-quorum", tmp_path, **spec, redelivery=60.0 if moved else SOON) as broker:
         play(go(broker))
+
+
+def test_a_whole_fetch_may_overtake_its_first_event() -> None:
+    """However many wait for the one before them: they are taken one after the other, and not one inside of another."""
+    handled: list[int] = []
+    reader = PartitionReader(
+        {"partitions": 1}, lambda delivery, origin, again: handled.append(delivery.id), lambda _: None, lambda *_: None
+    )
+    for number in range(1, 3000):
+        reader.take(Delivery(message(1), number), None, again=False, after=number - 1)
+    assert not reader._where
+    reader.take(Delivery(message(1), 0), None, again=False)
+    assert handled == [0]  # the others come when it is done
+    assert list(reader._where) == list(range(3000))
 
 
 def test_a_service_that_was_cut_off_gets_its_events_afterwards_in_both_worlds() -> None:

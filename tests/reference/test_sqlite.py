@@ -372,16 +372,19 @@ def test_a_wait_belongs_to_the_operation_that_waited(opened):
     assert (last.changes, last.waited, last.wait_end) == ({"a": (11, 12)}, 0, "")
 
 
-def test_a_branch_whose_preparation_is_on_its_way_to_the_disk_is_not_open(opened, path):
+@pytest.mark.parametrize("executed", [False, True])
+def test_a_branch_whose_preparation_is_on_its_way_to_the_disk_is_not_open(opened, path, executed):
     """A rollback that comes meanwhile finds nothing to end: else the branch would be prepared in the end, and its rows free."""
     store = opened()
+    if executed:
+        store.execute(1, Execute("e", (add("b"),), (0,)))
     seen = statements(store)
     with locked(path):
         job = Job(store.prepare, 1, prepare(1, add("a")))
         until(lambda: "BEGIN IMMEDIATE" in seen)
         assert store.rollback(1, forced=False).unlocked == ()
     assert job.result().status == "done"
-    assert store.commit(1).changes == {"a": (10, 11)}
+    assert store.commit(1).changes == {"a": (10, 11)} | ({"b": (10, 11)} if executed else {})
 
 
 def test_an_open_branch_that_only_reads_says_so_when_it_ends(opened):

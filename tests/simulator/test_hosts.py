@@ -269,6 +269,7 @@ def test_the_scenario_says_so() -> None:
     assert "machine: 2 cores for s0, s1, hub, broker, client, 1 neighbour; processor time 150 us an event" in text
     assert scenario.fingerprint != hosted().fingerprint
     assert from_dict(scenario.to_dict(), name="hosted").fingerprint == scenario.fingerprint
+    assert hosted(mark_aside="1ms").hosts["machine"].mark_aside == 0.001  # nothing else has to take time
 
 
 @pytest.mark.parametrize(

@@ -74,19 +74,23 @@ class PartitionReader:
         if after > partition.position:
             partition.early[after] = delivery, origin
         elif delivery.id > partition.position:
-            partition.position = delivery.id
-            partition.queue.append((delivery, origin))
-            self._where[delivery.id] = partition
-            if len(partition.queue) == 1:
-                partition.attempts = 0
-                self._consume(delivery, origin, again)
-            following = partition.early.pop(delivery.id, None)
-            if following is not None:
-                self.take(*following, again=False, after=delivery.id)
+            self._fetched(partition, delivery, origin, again=again)
+            # One after the other, and not inside of each other: a whole fetch may have overtaken its first event.
+            while (following := partition.early.pop(partition.position, None)) is not None:
+                self._fetched(partition, *following, again=False)
         elif delivery.id <= partition.done:
             self._say(partition.done)  # it was lost on the way, or has not been said yet
         elif again and partition.queue[0][0].id == delivery.id:
             self._consume(delivery, origin, True)
+
+    def _fetched(self, partition: _Partition, delivery: Delivery, origin: int | None, *, again: bool) -> None:
+        """The next event of a partition is there."""
+        partition.position = delivery.id
+        partition.queue.append((delivery, origin))
+        self._where[delivery.id] = partition
+        if len(partition.queue) == 1:
+            partition.attempts = 0
+            self._consume(delivery, origin, again)
 
     def done(self, number: int) -> None:
         """An event is done: commit it, soon, and go on with the next."""

@@ -338,7 +338,9 @@ class _Pair:
             if self._to.is_open:
                 self._to.send(frame)
         else:
-            self._under_way += self._proxy.carry(self._link, frame, self._arrive)
+            # In two statements: what arrives at once is taken off while it is carried.
+            arrivals = self._proxy.carry(self._link, frame, self._arrive)
+            self._under_way += arrivals
 
     def _arrive(self, frame: Frame) -> bool:
         self._under_way -= 1
@@ -364,7 +366,8 @@ class _Pair:
 
     def _left(self) -> None:
         """The node has gone; what it had sent still arrives, and the broker delivers nothing to it any more."""
-        if self._subscription is not None and self._under_way:
+        # Said at once, and not learned from the end of the connection, which comes later.
+        if self._subscription is not None:
             self._to.send({"type": "unsubscribe", "node": self._subscription.get("node")})
         self._subscription = None
         self._end_if_idle()

@@ -233,6 +233,8 @@ class LocalTransactions:
         result = self._extend(branch, effect, work)
         if result.status != "done":
             return result
+        # From here on it is the writer's: who ends it meanwhile finds nothing, and neither its rows nor its locks are touched.
+        self._open.pop(branch.tx, None)
         branch.record = dumps(effect.record)
         row = BranchRow(
             branch.tx,
