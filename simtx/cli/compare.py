@@ -21,7 +21,7 @@ from simtx.cli.options import (
 from simtx.errors import ScenarioError, SimtxError
 
 if TYPE_CHECKING:
-    from simtx.experiments.compare import Comparison, Result
+    from simtx.experiments.comparison import Comparison, Result
     from simtx.scenario.provenance import Provenance
 
 

@@ -68,7 +68,7 @@ def report(
     import matplotlib as mpl
 
     import simtx
-    from simtx.experiments.compare import of_run
+    from simtx.experiments.comparison import of_run
     from simtx.metrics.run import Run
     from simtx.report.review.pdf import browser
     from simtx.report.review.report import report as write

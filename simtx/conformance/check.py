@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final, assert_never, get_args
 
 from simtx.arguments import checked, instance, listed
 from simtx.conformance.contents import Contents
@@ -29,14 +29,14 @@ from simtx.conformance.programs import EFFECTS, WORK, Clock, Work, told
 from simtx.conformance.traffic import Traffic
 from simtx.conformance.votes import Votes
 from simtx.errors import ScenarioError
-from simtx.event_log.entries import Handled, Process, Recovered, Worked
+from simtx.event_log.entries import AT_ONCE, Handled, Process, Recovered, Worked
 from simtx.event_log.log import LogEntry
 from simtx.protocols import contract as c
 from simtx.protocols import strategy as strategy_of
 from simtx.protocols.codec import CodecError, decode, register
 from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON, PRESUMPTION
-from simtx.protocols.naming import described
+from simtx.protocols.naming import UnknownEffect, described
 
 CLOCK_DRIFT: Final = "clock-drift"
 DATABASE_CRASH: Final = ("database-crash", "database-recovery")
@@ -379,8 +379,10 @@ class _Check:
             findings = traffic.delivery(entry, arrival, event)
         elif isinstance(event, c.Request):
             findings = traffic.request(entry, event)
-        else:
+        elif isinstance(event, c.Done):
             return
+        else:
+            assert_never(event)
         for where, problem in findings:
             self._found(where, problem)
 
@@ -462,6 +464,8 @@ class _Check:
         elif isinstance(effect, c.Forget):
             disk.forgotten(tx)
             player.dead = True
+        elif type(effect) not in AT_ONCE:
+            raise UnknownEffect(f"the check does not know what follows from {described(effect)}")
 
     def _worked(self, player: ReplayedMachine, effect: Work, entry: LogEntry, status: str) -> None:
         problem = player.worked(effect, entry, status, self.retention)

@@ -10,7 +10,7 @@ from simtx.conformance.programs import SILENT, WORK, Clock, Program, Work
 from simtx.event_log.log import LogEntry
 from simtx.protocols import contract as c
 from simtx.protocols.names import DAEMON
-from simtx.protocols.naming import described
+from simtx.protocols.naming import UnknownEffect, described
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +130,8 @@ class ReplayedMachine:
             self.expected = (effect, None)
         elif isinstance(effect, c.MarkOutbox):
             self.disk.mark(effect.ids)
+        elif not isinstance(effect, c.Commit | c.Rollback):  # without a branch
+            raise UnknownEffect(f"the check does not know what follows from {described(effect)}")
 
     def worked(self, effect: Work, entry: LogEntry, status: str, retention: float | None) -> str | None:
         """A local transaction has ended, and its result comes next; one line if it cannot have ended so."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -463,6 +464,23 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
     }
 )
 """Every kind of entry, with the class of its detail."""
+
+_KINDS: Final[Mapping[str, EntryKind]] = MappingProxyType({kind: kind for kind in DETAILS})
+
+
+def kind_of(event: LogEntry) -> EntryKind:
+    """The kind of an entry.
+
+    Raises:
+        EntryError: It is none of `DETAILS`.
+    """
+    kind = _KINDS.get(event.kind)
+    if kind is None:
+        near = difflib.get_close_matches(event.kind, _KINDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        where = f"entry {event.id}, of {event.node or 'the run'},"
+        raise EntryError(f"{where} has a kind that no event log has: {event.kind!r:.200}{hint}")
+    return kind
 
 
 def keys_of(event: LogEntry) -> tuple[str, ...]:

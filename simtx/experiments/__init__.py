@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simtx.experiments.compare import Comparison, Result
+    from simtx.experiments.comparison import Comparison, Result
     from simtx.experiments.decision import Decision
     from simtx.experiments.stopping import Apart, Best, Precision
     from simtx.metrics.intervals import Interval, interval, paired, ratio
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "simtx.experiments.compare": ("Comparison", "Result"),
+    "simtx.experiments.comparison": ("Comparison", "Result"),
     "simtx.experiments.decision": ("Decision",),
     "simtx.experiments.stopping": ("Apart", "Best", "Precision"),
     "simtx.metrics.intervals": ("Interval", "interval", "paired", "ratio"),

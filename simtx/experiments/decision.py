@@ -196,7 +196,7 @@ class Decision:
 
 
 class Compared(Protocol):
-    """Data of a decision (`simtx.experiments.compare.Comparison`)."""
+    """Data of a decision (`simtx.experiments.comparison.Comparison`)."""
 
     scenario: Scenario
     strategies: list[str]

@@ -32,7 +32,7 @@ import pandas as pd
 from simtx.arguments import checked, flag, path
 from simtx.errors import ScenarioError
 from simtx.event_log.log import EventLog, LogEntry
-from simtx.experiments.compare import Comparison, Result
+from simtx.experiments.comparison import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.figures import Summary

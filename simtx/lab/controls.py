@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, get_args, get_origin, get_type_hints
 
 from simtx.errors import ScenarioError
 from simtx.protocols.extras import policies_in_force
@@ -81,8 +81,10 @@ class Control:
                 return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
             case "share":
                 return f"{100 * value:.3g} %"
-            case _:
+            case "choice":
                 return str(value).lower() if isinstance(value, bool) else str(value)
+            case _:
+                assert_never(self.kind)
 
     def place(self, value: Any) -> float:
         """Place of a number between the lowest (0) and the highest (1): equal ratios are equally far apart, and zero is near the lowest other one."""

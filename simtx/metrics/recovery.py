@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from simtx.metrics import timeline
 from simtx.metrics.rundata import RunData, Struck
 from simtx.protocols.names import BROKER, VOTE_STORE
+from simtx.scenario.fault_kinds import FAULT_KINDS
 
 if TYPE_CHECKING:
     from simtx.scenario import Fault
@@ -27,12 +28,17 @@ def target(fault: Fault, *, votes: bool = True) -> str:
         fault: The fault.
         votes: Whether there is a vote store. If not, a fault that cuts off the region in which it would be does not name it.
     """
-    if fault.node:
-        return fault.node
-    if fault.kind == "broker-outage":
-        return BROKER
-    if fault.kind == "vote-store-outage":
-        return VOTE_STORE
+    match FAULT_KINDS[fault.kind].place:
+        case "broker":
+            return BROKER
+        case "vote-store":
+            return VOTE_STORE
+        case "node" | "service" | "provider":
+            return fault.node
+        case "links":
+            pass
+        case place:
+            assert_never(place)
     if not fault.a:
         return "all links"
     a, b = (

@@ -7,6 +7,7 @@ by the laws of `simtx.testing`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import assert_never
 
 from simtx.protocols.contract import Operation
 
@@ -99,6 +100,8 @@ def after(operation: Operation, value: float) -> float | None:
         value += operation.amount
     elif operation.kind == "set":
         value = operation.amount
+    elif operation.kind != "read":
+        assert_never(operation.kind)
     return value if allows(operation, value) else None
 
 

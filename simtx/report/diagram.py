@@ -7,7 +7,7 @@ crash swallowed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -21,7 +21,7 @@ from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 from simtx.report.pictures import compact as compactly
-from simtx.report.sequence import Arrow, Mark, Sequence, Span
+from simtx.report.sequence import Arrow, Mark, Sequence, Shown, Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _LANE_INCHES: Final = 1.9
 _ROW_INCHES: Final = 0.26
 _TALLEST_INCHES: Final = 120.0  # beyond this matplotlib's pixel limit is near
-_IN_WORDS: Final = sequences.SHOWN | {"acknowledge", "forget", "reject", "wait"}
 _FONT: Final = 9.0
 _TICK: Final = 0.055  # half a tick, in lanes
 _BAND: Final = 0.05  # half a span, in lanes
@@ -331,8 +330,10 @@ class _Pen:
                 self._point(
                     mark, marker="^", markersize=7, markerfacecolor=theme.paper, markeredgecolor=colour, zorder=5
                 )
-            case _:
+            case "alert" | "lost":
                 colour = theme.fault
+            case _:
+                assert_never(mark.kind)
         box = {"boxstyle": "square,pad=0.1", "facecolor": theme.paper, "edgecolor": "none", "alpha": 0.85}
         words = _StruckText if mark.kind == "lost" else Text
         # what a crash leaves stands on the left of the node beside the client: its messages go to the right
@@ -451,21 +452,21 @@ def render(trace: EventLog, tx: int, *, start: float | None = None, end: float |
     events = sequences.events_of(trace, tx, start, end)
     origin = trace.of(tx)[0].time
     nodes = {event.node for event in events if event.tx >= 0}
-    shown = [e for e in events if e.kind in _IN_WORDS and (e.tx >= 0 or e.node in nodes)]
+    kinds = ((event, sequences.shown(event)) for event in events if event.tx >= 0 or event.node in nodes)
+    shown = [(event, kind) for event, kind in kinds if kind is not None]
     changes = sequences.changes_of(events)
-    width = max(len(event.node) for event in shown)
+    width = max(len(event.node) for event, _ in shown)
     lines = [f"transaction {tx}; time in ms since its first event, {origin:.6f} s after the start of the run"]
-    lines.extend(
-        f"{1000 * (event.time - origin):>12.3f}  {event.node:<{width}}  {_sentence(event, changes.get(event.id, ''))}"
-        for event in shown
-    )
+    for event, kind in shown:
+        words = _sentence(event, kind, changes.get(event.id, ""))
+        lines.append(f"{1000 * (event.time - origin):>12.3f}  {event.node:<{width}}  {words}")
     return "\n".join(lines)
 
 
-def _sentence(event: LogEntry, change: str) -> str:
-    label = sequences.label_of(event, change)
+def _sentence(event: LogEntry, kind: Shown, change: str) -> str:
+    label = sequences.label_of(event, kind, change)
     written = {"forced": " [forced]", "lazy": " [lazy]", "volatile": ""}
-    match event.kind:
+    match kind:
         case "request":
             return f"<-- client        {label}"
         case "answer":
@@ -490,12 +491,14 @@ def _sentence(event: LogEntry, change: str) -> str:
         case "acknowledge":
             return f"==> broker        acknowledged {event.name}".rstrip()
         case "append":
-            return f"log {label}{written[sequences.durability(event)]}"
+            return f"log {label}{written[sequences.durability(event, kind)]}"
         case "transact" | "prepare" | "execute" | "commit" | "rollback":
-            return f"store {label}{written[sequences.durability(event)]}"
+            return f"store {label}{written[sequences.durability(event, kind)]}"
         case "crash" | "restart":
             return f"*** {label} ***"
         case "lost":
             return f"lost in the crash: {label}"
-        case _:
+        case "decided" | "timer" | "suspect" | "alert" | "forget" | "reject" | "wait":
             return label
+        case _:
+            assert_never(kind)

@@ -10,24 +10,43 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, TypeAlias, assert_never, get_args
 
 from simtx.errors import ScenarioError
-from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Vote, Worked
+from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Vote, Worked, kind_of
 from simtx.event_log.log import EventLog, LogEntry
 from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 from simtx.protocols.registry import HUBS
 from simtx.report.interrupted import completed
 
-_STORE: Final = frozenset({"append", "transact", "prepare", "commit", "rollback", "execute"})
-_MARKS: Final = frozenset({"timer", "decided", "suspect", "alert"})
-_ARRIVALS: Final = frozenset({"request", "receive", "deliver", "confirm", "answer"})
-SHOWN: Final = (
-    _STORE | _MARKS | _ARRIVALS | {"send", "drop", "publish", "logonce", "logged", "crash", "restart", "lost"}
-)
-"""Kinds of entries that a diagram shows; the others concern the audit of values and locks."""
+# What a diagram makes of each kind of entry. A kind that is on none of these lists is a type error in `shown`.
+ArrowKind: TypeAlias = Literal[
+    "request", "send", "receive", "drop", "publish", "confirm", "deliver", "logonce", "logged", "answer"
+]
+"""Messages: arrows between two lanes, and their fates."""
+TickKind: TypeAlias = Literal["append", "transact", "execute", "prepare", "commit", "rollback"]
+"""Work of logs and stores: ticks on a lane, which say how durable it is."""
+MarkKind: TypeAlias = Literal["timer", "decided", "suspect", "alert", "crash", "restart", "lost"]
+"""Other marks on one lane."""
+WordKind: TypeAlias = Literal["acknowledge", "forget", "reject", "wait"]
+"""Lines of the diagram in letters, for which the picture has no room."""
+HiddenKind: TypeAlias = Literal[
+    "handle", "recover", "apply", "query", "unlock", "serve", "free", "read", "call", "redeliver", "refuse", "stop", "lag", "stored-again",
+    "arrive", "ask", "give-up", "suppress", "expire", "reply", "fault", "healed",
+    "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "used", "end",
+]  # fmt: skip
+"""Entries that no diagram shows: they concern the audit of values and locks, clients, queues or the whole run."""
+Shown: TypeAlias = ArrowKind | TickKind | MarkKind | WordKind
+Written: TypeAlias = Literal["forced", "lazy", "volatile"]
+Symbol: TypeAlias = Written | Literal["decided", "timer", "alert", "crash", "restart", "lost"]
+
+_ARROWS: Final[Mapping[str, ArrowKind]] = {kind: kind for kind in get_args(ArrowKind)}
+_TICKS: Final[Mapping[str, TickKind]] = {kind: kind for kind in get_args(TickKind)}
+_MARKS: Final[Mapping[str, MarkKind]] = {kind: kind for kind in get_args(MarkKind)}
+_DRAWN: Final[Mapping[str, Shown]] = {**_ARROWS, **_TICKS, **_MARKS}
+_SHOWN: Final[Mapping[str, Shown]] = {**_DRAWN, **{kind: kind for kind in get_args(WordKind)}}
 
 _LEAST_GAP: Final = 0.45  # rows between two different times
 _LONGEST_GAP: Final = 3.5  # rows; a longer silence is cut short
@@ -78,7 +97,7 @@ class Mark:
         row: Where.
     """
 
-    kind: str
+    kind: Symbol
     label: str
     node: str
     row: float
@@ -88,7 +107,7 @@ class Mark:
 class Span:
     """A stretch of one lane: ``down`` (from a crash to the restart) or ``in-doubt`` (prepared, the outcome not known)."""
 
-    kind: str
+    kind: Literal["down", "in-doubt"]
     node: str
     top: float
     bottom: float
@@ -128,6 +147,7 @@ def events_of(trace: EventLog, tx: int, start: float | None = None, end: float |
 
     Raises:
         ScenarioError: The trace knows no such transaction, or nothing happened in that time.
+        EntryError: An entry is of a kind that no event log has.
     """
     try:
         own = completed(sorted(trace.of(tx), key=lambda event: (event.time, event.id)))
@@ -138,7 +158,7 @@ def events_of(trace: EventLog, tx: int, start: float | None = None, end: float |
     origin = own[0].time
     low, high = (-math.inf if start is None else start), (math.inf if end is None else end)
     chosen = [event for event in own if low <= event.time - origin <= high]
-    if not any(event.kind in SHOWN for event in chosen):
+    if not any(_drawn(event) for event in chosen):
         raise ScenarioError(f"nothing happened in transaction {tx} between start = {low:g} s and end = {high:g} s")
     return chosen
 
@@ -169,9 +189,24 @@ def _signed(change: float) -> str:
     return f"{'−' if change < 0 else '+'}{abs(change):,.10g}"
 
 
-def label_of(event: LogEntry, change: str = "") -> str:
-    """A few words for one entry of the log; `change` says what a local transaction changed."""
-    match event.kind:
+def shown(event: LogEntry) -> Shown | None:
+    """Kind of an entry that a diagram shows, be it in letters; None: no diagram does.
+
+    Raises:
+        EntryError: Its kind is none of an event log.
+    """
+    kind: Shown | HiddenKind = kind_of(event)  # a type error here: a new kind has no place on the lists above
+    return _SHOWN.get(kind)
+
+
+def _drawn(event: LogEntry) -> bool:
+    """Return whether a picture has a place for an entry."""
+    return shown(event) in _DRAWN
+
+
+def label_of(event: LogEntry, kind: Shown, change: str = "") -> str:
+    """A few words for one entry of the log, whose kind is shown; `change` says what a local transaction changed."""
+    match kind:
         case "transact":
             undoes = Worked.read(event).compensation
             name = event.name or "transact"
@@ -183,11 +218,11 @@ def label_of(event: LogEntry, change: str = "") -> str:
             return name if status == "done" else f"{name}: {status}"
         case "prepare" | "execute":
             status = status_of(event)
-            return event.kind if status == "done" else f"{event.kind}: {status}"
+            return kind if status == "done" else f"{kind}: {status}"
         case "append":
             return event.name
         case "commit" | "rollback":
-            return f"{event.kind} {change}".rstrip()
+            return f"{kind} {change}".rstrip()
         case "decided":
             return f"decided: {event.name}"
         case "timer":
@@ -199,13 +234,17 @@ def label_of(event: LogEntry, change: str = "") -> str:
         case "lost":
             return f"{event.name} → {event.peer}" if event.peer else event.name
         case "crash" | "restart":
-            return f"{event.kind} of {Process.read(event).name}" if _other_process(event) else event.kind
+            return f"{kind} of {Process.read(event).name}" if _other_process(event) else kind
         case "reject":
             return f"{event.name} held back by the circuit breaker"
         case "wait":
             return f"waited {1000 * Seconds.read(event).seconds:.3f} ms for row locks: {event.name}"
+        case "request" | "answer" | "send" | "receive" | "drop" | "acknowledge" | "forget":
+            return event.name or kind
+        case "publish" | "confirm" | "deliver" | "logonce" | "logged":
+            return event.name or kind
         case _:
-            return event.name or event.kind
+            assert_never(kind)
 
 
 def _other_process(event: LogEntry) -> bool:
@@ -228,7 +267,7 @@ def build(trace: EventLog, tx: int, start: float | None = None, end: float | Non
     events = events_of(trace, tx, start, end)
     lanes = _lanes(events)
     changes = changes_of(events)
-    events = [event for event in events if event.kind in SHOWN and (event.tx >= 0 or event.node in lanes)]
+    events = [event for event in events if _drawn(event) and (event.tx >= 0 or event.node in lanes)]
     sequence = Sequence(tx, lanes, trace.of(tx)[0].time)
     rows = _place(events, sequence)
     sequence.rows = max((rows[event.id] + _further_lines(event) for event in events), default=0.0) + _LABEL_ROW
@@ -316,19 +355,23 @@ def _leaves_to_the_right(event: LogEntry, order: dict[str, int]) -> bool:
 
 def _label_space(event: LogEntry, order: dict[str, int], by_id: dict[int, LogEntry]) -> int | None:
     """Index of the lane right of which the label of this event is written; None without a label."""
-    if event.kind in ("send", "publish", "logonce"):
-        return None
-    node = order.get(event.node, 0)
-    if event.kind == "drop":
-        sent = by_id.get(event.cause) if event.cause is not None else None
-        return _last_space(order.get(sent.node, 0), order.get(sent.peer, 0)) if sent else node
-    if event.kind in ("receive", "deliver", "confirm", "logged"):
-        return _last_space(order.get(event.peer or BROKER, 0), node)
-    if event.kind == "request":
-        return _last_space(order[CLIENT], node)
-    if event.kind == "answer":
-        return _last_space(node, order[CLIENT])
-    return node
+    node, kind = order.get(event.node, 0), _ARROWS.get(event.kind)
+    match kind:
+        case None:  # it stands on its lane
+            return node
+        case "send" | "publish" | "logonce":
+            return None
+        case "drop":
+            sent = by_id.get(event.cause) if event.cause is not None else None
+            return _last_space(order.get(sent.node, 0), order.get(sent.peer, 0)) if sent else node
+        case "receive" | "deliver" | "confirm" | "logged":
+            return _last_space(order.get(event.peer or BROKER, 0), node)
+        case "request":
+            return _last_space(order[CLIENT], node)
+        case "answer":
+            return _last_space(node, order[CLIENT])
+        case _:
+            assert_never(kind)
 
 
 def _last_space(source: int, target: int) -> int:
@@ -343,7 +386,7 @@ def _wrapped(label: str) -> list[str]:
 
 def _further_lines(event: LogEntry) -> float:
     """Rows that the label of an event needs beside those that all need."""
-    return _LINE_ROW * (len(_wrapped(label_of(event))) - 1) if event.kind == "alert" else 0.0
+    return _LINE_ROW * (len(_wrapped(label_of(event, "alert"))) - 1) if event.kind == "alert" else 0.0
 
 
 def _connect(events: list[LogEntry], rows: dict[int, float], sequence: Sequence) -> None:
@@ -356,7 +399,8 @@ def _connect(events: list[LogEntry], rows: dict[int, float], sequence: Sequence)
     for event in events:
         row = rows[event.id]
         cause = by_id.get(event.cause) if event.cause is not None else None
-        match event.kind:
+        kind = _ARROWS.get(event.kind)
+        match kind:
             case "request":
                 sequence.arrows.append(Arrow("request", event.name or "request", CLIENT, event.node, row, row))
             case "answer":
@@ -389,8 +433,12 @@ def _connect(events: list[LogEntry], rows: dict[int, float], sequence: Sequence)
                 sequence.arrows.append(
                     Arrow("delivery", event.name, BROKER, event.node, row - _LEAST_FALL, row, repeated=again)
                 )
-            case _:
+            case "send" | "drop" | "receive":  # below, with its fate; what reaches the broker ends a publication
                 pass
+            case None:  # it stands on one lane
+                pass
+            case _:
+                assert_never(kind)
     for event in events:
         if event.kind == "send" and event.id not in arrived:
             top, fate = rows[event.id], fates.get(event.id)
@@ -424,40 +472,43 @@ def _delivered(events: list[LogEntry], until: LogEntry) -> set[tuple[int | None,
 
 def _mark(events: list[LogEntry], rows: dict[int, float], sequence: Sequence, changes: dict[int, str]) -> None:
     """Log records and everything else that sits on one lane."""
-    kinds = {
-        "decided": "decided",
-        "timer": "timer",
-        "suspect": "alert",
-        "alert": "alert",
-        "crash": "crash",
-        "restart": "restart",
-        "lost": "lost",
-    }
     for event in events:
-        if event.kind in _STORE:
-            kind = durability(event)
-        elif event.kind in kinds:
-            kind = kinds[event.kind]
-        else:
+        kind = _TICKS.get(event.kind) or _MARKS.get(event.kind)
+        if kind is None:  # an arrow
             continue
-        label = label_of(event, changes.get(event.id, ""))
-        label = "\n".join(_wrapped(label)) if event.kind == "alert" else label
-        sequence.marks.append(Mark(kind, label, event.node, rows[event.id]))
+        label = label_of(event, kind, changes.get(event.id, ""))
+        label = "\n".join(_wrapped(label)) if kind == "alert" else label
+        sequence.marks.append(Mark(_symbol(event, kind), label, event.node, rows[event.id]))
 
 
-def durability(event: LogEntry) -> str:
+def _symbol(event: LogEntry, kind: TickKind | MarkKind) -> Symbol:
+    """Choose the symbol of something on one lane."""
+    match kind:
+        case "append" | "transact" | "execute" | "prepare" | "commit" | "rollback":
+            return durability(event, kind)
+        case "suspect":
+            return "alert"
+        case "timer" | "decided" | "alert" | "crash" | "restart" | "lost":
+            return kind
+        case _:
+            assert_never(kind)
+
+
+def durability(event: LogEntry, kind: TickKind) -> Written:
     """Way of a store or log entry to the disk: ``forced``, ``lazy``, or ``volatile`` if nothing was written."""
-    match event.kind:
+    match kind:
         case "append":
-            return Durability.read(event).text()
+            return "forced" if Durability.read(event).forced else "lazy"
         case "rollback":
-            return BranchEnded.read(event).durability
+            return "forced" if BranchEnded.read(event).forced else "lazy"
         case "commit":
             return "forced"
         case "transact" | "prepare":
             return "forced" if Worked.read(event).forced else "volatile"
-        case _:
+        case "execute":
             return "volatile"
+        case _:
+            assert_never(kind)
 
 
 def _stretch(events: list[LogEntry], rows: dict[int, float], sequence: Sequence) -> None:

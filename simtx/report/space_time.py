@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Final, assert_never
 
 from simtx.event_log.log import EventLog
 from simtx.report import style
@@ -240,13 +240,19 @@ class _Pen:
         x, y = self._places[one.node], self._y(one.row)
         first, *more = one.label.split("\n")
         colour = {"decided": _GOOD, "crash": _BAD, "restart": _GOOD, "lost": _BAD, "alert": _BAD}.get(one.kind, _INK)
-        if one.kind in ("crash", "lost"):
-            shape = _line(x - 5, y - 5, x + 5, y + 5, _BAD, 2.2) + _line(x - 5, y + 5, x + 5, y - 5, _BAD, 2.2)
-        elif one.kind in ("decided", "timer", "alert", "restart"):
-            shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour if one.kind == "decided" else _PAPER}" stroke="{colour}" stroke-width="1.6"/>'
-        else:
-            fill = _INK if one.kind == "forced" else _PAPER if one.kind == "lazy" else "none"
-            shape = f'<rect x="{x - 8:.1f}" y="{y - 3:.1f}" width="16" height="6" fill="{fill}" stroke="{_INK}"/>'
+        match one.kind:
+            case "crash" | "lost":
+                shape = _line(x - 5, y - 5, x + 5, y + 5, _BAD, 2.2) + _line(x - 5, y + 5, x + 5, y - 5, _BAD, 2.2)
+            case "decided" | "timer" | "alert" | "restart":
+                fill = colour if one.kind == "decided" else _PAPER
+                shape = (
+                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="1.6"/>'
+                )
+            case "forced" | "lazy" | "volatile":
+                fill = _INK if one.kind == "forced" else _PAPER if one.kind == "lazy" else "none"
+                shape = f'<rect x="{x - 8:.1f}" y="{y - 3:.1f}" width="16" height="6" fill="{fill}" stroke="{_INK}"/>'
+            case _:
+                assert_never(one.kind)
         weight = "bold" if one.kind in ("decided", "crash") else "normal"
         strike = one.kind == "lost"
         inside = shape + "".join(

@@ -22,7 +22,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Stuck, Worked
+from simtx.event_log.entries import (
+    AT_ONCE,
+    Applied,
+    BranchEnded,
+    Dropped,
+    Durability,
+    Process,
+    Seconds,
+    Stuck,
+    Worked,
+    kind_of,
+)
 from simtx.event_log.log import LogEntry
 from simtx.protocols.names import CLIENT
 
@@ -36,10 +47,13 @@ RUN: Final = -1
 
 _ARRIVALS: Final = frozenset({"request", "receive", "deliver", "timer", "recover"})
 _WORK: Final = frozenset({"transact", "execute", "prepare", "commit", "rollback"})
-_MARKS: Final = frozenset(
-    {"decided", "answer", "suspect", "alert", "acknowledge", "forget", "lost", "reject", "logonce", "logged"}
-)
+_MARKS: Final = frozenset({"lost", "reject", "logged", *(effect.__name__.lower() for effect in AT_ONCE)})
 _OF_STORE: Final = frozenset({"apply", "query", "read", "wait", "serve", "free", "unlock"})
+_UNSEEN: Final = frozenset(
+    {"handle", "call", "refuse", "stop", "lag", "stored-again", "ask", "give-up", "suppress", "expire", "healed"}
+    | {"open", "close", "level", "doubt", "held", "unpublished", "used", "end"}
+)
+"""Kinds of entries that no span shows."""
 
 
 @dataclass(slots=True)
@@ -123,7 +137,8 @@ class _Reader:
         self.doubts: dict[tuple[str, int], Span] = {}
         self.down: dict[tuple[str, str], Span] = {}
         self.reached: dict[int, float] = {}  # by handler: when its last effect was done
-        self.readers: dict[str, Callable[[LogEntry], None]] = {
+        self.readers: dict[str, Callable[[LogEntry], None] | None] = {
+            **dict.fromkeys(_UNSEEN),
             **dict.fromkeys(_ARRIVALS, self._arrival),
             **dict.fromkeys(_WORK, self._work),
             **dict.fromkeys(_MARKS, self._mark),
@@ -146,7 +161,7 @@ class _Reader:
         """Read the whole log."""
         last: float | None = None
         for entry in trace:
-            reader = self.readers.get(entry.kind)
+            reader = self.readers[kind_of(entry)]
             if reader is not None:
                 reader(entry)
             last = entry.time

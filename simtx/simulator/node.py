@@ -1,4 +1,8 @@
-"""A node: it plays the machines of its role, makes their effects durable, and forgets what is volatile when it crashes."""
+"""A node: it plays the machines of its role, makes their effects durable, and forgets what is volatile when it crashes.
+
+The class is long and stays whole. A crash forgets, and a restart brings back, whatever the rest of it holds. Its loop runs for every effect of every machine: one more
+object in between would cost run time.
+"""
 
 from __future__ import annotations
 

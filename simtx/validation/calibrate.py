@@ -116,8 +116,7 @@ def calibrate(
     from simtx.scenario import load
 
     scenario = load(scenario)
-    check_store(store)
-    check_broker(broker)
+    store_kind, broker_kind = check_store(store), check_broker(broker)
     quiet = at_utilisation(scenario, utilisation, transactions)
     taken: list[Legs] = []
     runs: list[Run] = []
@@ -134,8 +133,8 @@ def calibrate(
             taken,
             name,
             {
-                "store": store if "://" not in store else "postgres (a server of one's own)",
-                "broker": broker if "://" not in broker else "nats (a server of one's own)",
+                "store": store if store == store_kind else f"{store_kind} (a server of one's own)",
+                "broker": broker if broker == broker_kind else f"{broker_kind} (a server of one's own)",
                 "scenario": scenario.name,
                 "strategies": ", ".join(one.name for one in chosen),
                 "utilisation": f"{utilisation:g}",

@@ -28,6 +28,7 @@ from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.names import BROKER, HUB
 from simtx.reference.addresses import without_password
+from simtx.reference.brokers import registry as brokers
 from simtx.reference.execute import execute
 from simtx.reference.processes.backends import check_broker, check_store
 from simtx.reference.wire.connection import PAUSES
@@ -546,7 +547,8 @@ def with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sce
 
 def to_kill(scenario: Scenario, strategy: Strategy, broker: str) -> list[str]:
     """Processes that a calibration kills: the hub, if there is one, the first two services, and a broker that is a process of ours."""
-    own_broker = strategy.uses_broker and broker == "embedded"
+    kind = brokers.kind_of(broker)
+    own_broker = strategy.uses_broker and kind is not None and not brokers.PRODUCTS[kind].server
     hub = [HUB] if strategy.hub is not None else []
     return [*hub, *list(scenario.services)[:2], *([BROKER] if own_broker else [])]
 

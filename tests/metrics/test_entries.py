@@ -29,6 +29,7 @@ from simtx.event_log.entries import (
     Text,
     Vote,
     Worked,
+    kind_of,
 )
 from simtx.event_log.log import LogEntry
 from tests.simulator.test_faults import FAULTS, world
@@ -99,9 +100,17 @@ def test_another_form_is_refused_in_one_line(form: Any, text: str) -> None:
         form.read(entry("x", text))
 
 
+def test_a_kind_that_is_not_listed_is_refused() -> None:
+    with pytest.raises(
+        EntryError, match=r"^entry 0, of s0, has a kind that no event log has: 'sends'; did you mean 'send'\?$"
+    ):
+        kind_of(entry("sends", ""))
+    assert kind_of(entry("send", "")) == "send"
+
+
 def test_all_that_a_stormy_run_logs_is_known() -> None:
     """Under all faults together, and what is read and written again is the same text."""
     trace = simtx.simulate(world(FAULTS.values(), transactions=40), "outbox", trace="full").trace
     for one in trace:
-        detail = DETAILS[one.kind].read(one)  # type: ignore[index]
+        detail = DETAILS[kind_of(one)].read(one)
         assert detail.text() == one.detail or (detail, one.detail) == (Seconds(), "")

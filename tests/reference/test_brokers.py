@@ -16,20 +16,25 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import simtx
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import encode
-from simtx.reference.brokers import embedded, embedded_core, nats
+from simtx.reference.brokers import embedded, embedded_core, nats, registry
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.brokers.embedded import EmbeddedClient
 from simtx.reference.brokers.embedded_core import EmbeddedBroker
 from simtx.reference.brokers.embedded_log import Batch, DiskLog, Row
 from simtx.reference.brokers.nats import NatsClient
 from simtx.reference.brokers.nats_server import NatsServer, until_stopped
+from simtx.reference.brokers.registry import BrokerProduct
+from simtx.reference.processes import backends
 from simtx.reference.run_folder import scratch
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.wire.connection import Connection
@@ -71,7 +76,7 @@ class Embedded:
         self.run.node("broker").mkdir(parents=True)
         self.private = contextlib.ExitStack()
         sockets = str(self.private.enter_context(scratch.sockets()))
-        config = {"role": "broker", "host": None, "sockets": sockets, "port": 0, **spec}  # spec: a host
+        config = {"role": "embedded_broker", "host": None, "sockets": sockets, "port": 0, **spec}  # spec: a host
         self.run.config("broker").write_text(json.dumps(config))
         self.incarnation = 0
         self.process: subprocess.Popen[bytes]
@@ -1251,3 +1256,65 @@ def test_what_is_stored_again_and_the_longest_lag_are_written_down_over_a_restar
     assert ("stored-again", to, "") in told
     assert sum(kind == "stored-again" for kind, *_ in told) == 1
     assert told[-1] == ("lag", to, "4") or told[-2] == ("lag", to, "4")
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_registry_is_of_a_process_or_of_a_server() -> None:
+    """Otherwise a broker would silently not be started."""
+    for places in ({}, {"program": "x", "tools": "y"}):
+        with pytest.raises(ValueError, match="give one of 'program' and 'tools'"):
+            BrokerProduct("Pigeon", **places)
+
+
+@pytest.mark.parametrize("product", registry.PRODUCTS.values(), ids=lambda one: one.title)
+def test_what_a_row_names_is_there(product: BrokerProduct, tmp_path: Path) -> None:
+    if not product.server:
+        assert callable(import_module(f"simtx.reference.processes.{product.program}").run)
+        return
+    tools = product.server_tools()
+    assert _lacking(tools, registry.ServerTools) == []
+    server = tools.own_server(tmp_path, SECRET, forced=True)
+    assert _lacking(type(server), registry.OwnServer) == []
+    spec = {"url": f"{product.addresses[0]}127.0.0.1", "run": "a"}
+    assert _lacking(tools.watcher(spec, "launcher", SECRET), registry.ServerWatcher) == []
+
+
+def _lacking(one: object, wanted: type) -> list[str]:
+    names = [name for name in vars(wanted) if not name.startswith("_")]
+    assert len(names) > 2
+    return [name for name in names if not hasattr(one, name)]
+
+
+def test_a_server_of_another_kind_is_started_killed_and_stopped_as_one_of_nats(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    class Pigeon:
+        url = "pigeon://loft"
+        alive = False
+
+        def __getattr__(self, name: str) -> Callable[[], None]:
+            return lambda: done.append(name)
+
+    loft = SimpleNamespace(own_server=lambda folder, secret, *, forced: done.append(folder.name) or Pigeon())
+    monkeypatch.setitem(sys.modules, "loft", loft)
+    rows = {**registry.PRODUCTS, "pigeon": BrokerProduct("Pigeon", tools="loft", addresses=("pigeon://",))}
+    monkeypatch.setattr(registry, "PRODUCTS", rows)
+    monkeypatch.setattr(backends, "BROKERS", tuple(rows))
+    scenario, chosen = simtx.load("transfer"), simtx.Outbox()
+    folder = RunFolder.create(tmp_path / "r", scenario, chosen, seed=1, store="sqlite", broker="pigeon")
+    own = backends.Backends("sqlite", "pigeon", folder, scenario, chosen)
+    assert (own.broker_title, own.broker_process) == ("Pigeon", None)
+    own.start()
+    assert own.owns_broker
+    assert own.broker is not None
+    assert own.broker["url"] == "pigeon://loft"
+    assert own.broker_fell
+    own.kill_broker()
+    assert not own.broker_fell
+    own.restart_broker()
+    own.stop()
+    assert done == ["pigeon", "start", "kill", "restart", "stop"]

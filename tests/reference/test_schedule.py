@@ -85,15 +85,15 @@ def test_who_reads_a_run_is_told_of_links_that_are_not_cut(
 ) -> None:
     fault = {"kind": "partition", "at": "1s", "duration": "1s", **links}
     scenario = simtx.load("transfer-lab").replace(faults=[fault])
-    notes = left_out(scenario, strategy(name, scenario.policies), {}, resumed=False, embedded=embedded)
+    notes = left_out(scenario, strategy(name, scenario.policies), {}, resumed=False, server="" if embedded else "NATS")
     assert [note.partition(":")[0] for note in notes] == [told] * bool(told)
 
 
 def test_who_reads_a_run_is_told_which_links_lose_nothing_although_the_network_does() -> None:
     scenario = simtx.load("transfer-lab").replace(**{"network.loss": 0.1})
     chosen = strategy("outbox", scenario.policies)
-    assert left_out(scenario, chosen, {}, resumed=False, embedded=True) == []
-    assert len(left_out(scenario, chosen, {}, resumed=False, embedded=False)) == 1
+    assert left_out(scenario, chosen, {}, resumed=False) == []
+    assert len(left_out(scenario, chosen, {}, resumed=False, server="NATS")) == 1
     away = scenario.replace(**{"network.client_zone": "frankfurt/a"})
-    (note,) = left_out(away, chosen, {}, resumed=False, embedded=True)
+    (note,) = left_out(away, chosen, {}, resumed=False)
     assert note.startswith("no proxy stands before the client:")

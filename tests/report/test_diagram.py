@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import util
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +22,9 @@ import matplotlib.pyplot as plt
 
 import simtx
 from simtx import ScenarioError
-from simtx.report import diagram, sequence, style
+from simtx.event_log import entries
+from simtx.event_log.log import EventLog
+from simtx.report import diagram, sequence, spans, style
 
 
 def _hand_written() -> ModuleType:
@@ -295,3 +298,30 @@ def test_each_decision_has_the_colour_of_its_own_outcome() -> None:
     ax = diagram.draw(log.trace(), 1)
     colours = [artist.get_color() for artist in ax.get_children() if artist.get_gid() == "decided-label"]  # type: ignore[attr-defined]
     assert colours == [style.REFUSED, style.GOOD]
+
+
+# --- kinds of entries -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_of_entry_has_one_place_in_diagrams_and_one_in_spans() -> None:
+    """One that nobody draws is named so: the type checker finds a forgotten one in `sequence.shown`, this test one that is listed twice."""
+    places = (sequence.ArrowKind, sequence.TickKind, sequence.MarkKind, sequence.WordKind, sequence.HiddenKind)
+    listed = [kind for place in places for kind in get_args(place)]
+    assert sorted(listed) == sorted(entries.DETAILS)
+    assert set(spans._Reader().readers) == set(entries.DETAILS)
+
+
+@pytest.mark.parametrize(
+    "show",
+    [sequence.build, diagram.render, lambda trace, tx: spans.spans_of(trace)],
+    ids=["picture", "letters", "spans"],
+)
+def test_an_entry_of_an_unknown_kind_is_refused_and_not_left_out(show: Callable[[EventLog, int], object]) -> None:
+    log = traces.Log(tx=1)
+    log.add(0, "request", "a", "begin", peer="client", actor="client")
+    assert show(log.trace(), 1)
+    log.add(1, "answr", "a", "committed", peer="client")
+    with pytest.raises(
+        entries.EntryError, match="entry 1, of a, has a kind that no event log has: 'answr'; did you mean 'answer'"
+    ):
+        show(log.trace(), 1)

@@ -281,7 +281,8 @@ class _Scribe:
 
     def _arrival(self, node: str, action: Action, message: c.Message | None) -> int | None:
         log = self.recorder.log
-        tx, event = action.event[1], action.event[2]
+        tx: int = action.event[1]
+        event: c.Event = action.event[2]
         if isinstance(event, c.Message):
             cause = self._cause(event, stays="copy" in action.note)
             return log("receive", node, tx, cause, actor=event.sender, peer=event.sender, name=event.kind)

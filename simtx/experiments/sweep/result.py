@@ -15,7 +15,7 @@ import pandas as pd
 
 from simtx.arguments import named
 from simtx.errors import ScenarioError
-from simtx.experiments.compare import Comparison, Result
+from simtx.experiments.comparison import Comparison, Result
 from simtx.experiments.decision import OUT
 from simtx.experiments.pairs import compared
 from simtx.experiments.reported import Reported

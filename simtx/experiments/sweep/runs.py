@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
-from simtx.experiments.compare import bounded, most
+from simtx.experiments.comparison import bounded, most
 from simtx.experiments.pairs import much_less
 from simtx.experiments.said import stories_with
 from simtx.experiments.sweep.axes import measured

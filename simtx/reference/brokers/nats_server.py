@@ -75,6 +75,11 @@ class NatsServer:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.pid is not None
+
     def start(self) -> None:
         """Start it, and return when it listens.
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from simtx.errors import ScenarioError
 from simtx.protocols.extras import extras, own_nodes, policies_in_force
 from simtx.protocols.names import BROKER, VOTE_STORE
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import registry as brokers
+from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.registry import BrokerKind
 from simtx.reference.stores import registry as stores
 from simtx.reference.stores.base import RESTORE, StoreDamaged, StoreFailed
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
     from simtx.reference.run_folder.folder import RunFolder
     from simtx.reference.stores.registry import OwnServer
     from simtx.scenario import Scenario
+    from simtx.scenario.infrastructure import Remembered
 
 STORES: Final = tuple(stores.PRODUCTS)
 BROKERS: Final = tuple(brokers.PRODUCTS)
-_NATS: Final = "the NATS server"
 _NOT_IMITATED: Final = (
     "ack_latency",
     "linger",
@@ -71,13 +70,14 @@ class Backends:
         self._policies: Policies = policies_in_force(strategy, scenario.policies)
         self._folder = folder
         self._servers: dict[str, OwnServer] = {}
-        self._nats: Any = None
+        self._broker_server: brokers.OwnServer | None = None
         self._down: set[str] = set()  # servers that a fault has killed
         self.damaged: dict[str, str] = {}
         self.nodes = [*scenario.services, *own_nodes(strategy)]
         self.kind = check_store(store)
         self._product = stores.PRODUCTS[self.kind]
         kind = check_broker(broker)
+        self._broker = product = brokers.PRODUCTS[kind]
         self.broker: dict[str, Any] | None = None
         self.broker_process: dict[str, Any] | None = None
         self._votes = extras(strategy).uses_vote_store
@@ -85,22 +85,26 @@ class Backends:
             spec = scenario.broker
             told = (one.name for one in fields(spec) if one.name not in _NOT_IMITATED)
             shared = {name: getattr(spec, name) for name in told} | {"counted": bool(spec.special)}
-            if spec.kind not in brokers.PRODUCTS[kind].kinds or (spec.partitions and kind != "embedded"):
+            if spec.kind not in product.kinds or (spec.partitions and not product.partitions):
+                own = " or ".join(f"'{one}'" for one in product.kinds if one != "plain") or "'plain'"
+                without = "" if product.partitions else ", without partitions"
                 raise ScenarioError(
-                    f"NATS cannot play {spec.special}; it is a broker of the kind 'jetstream-workqueue', without partitions. "
+                    f"{product.title} cannot play {spec.special}; it is a broker of the kind {own}{without}. "
                     "broker='embedded' plays all kinds",
                     "broker",
                 )
-            playable = brokers.PRODUCTS[kind].after_restart or (spec.deduplication_after_restart,)
+            playable = product.after_restart or (spec.deduplication_after_restart,)
             if spec.deduplication_window > 0 and spec.deduplication_after_restart not in playable:
+                knows = " or ".join(map(_known, playable))
+                values = " or ".join(f"'{one}'" for one in playable)
                 raise ScenarioError(
-                    f"NATS, as it is used here, knows the ids of messages that it still holds after a restart, not '{spec.deduplication_after_restart}': "
-                    "say 'stored', or use broker='embedded'",
+                    f"{product.title}, as it is used here, knows {knows} after a restart, not "
+                    f"'{spec.deduplication_after_restart}': say {values}, or use broker='embedded'",
                     "broker.deduplication_after_restart",
                 )
             self.broker = {**shared, "kind": kind, "run": folder.run, "url": None if broker in BROKERS else broker}
-            if brokers.PRODUCTS[kind].process:
-                self.broker_process = shared
+            if not product.server:
+                self.broker_process = shared | {"role": product.program}
 
     def start(self) -> None:
         """Start the servers.
@@ -112,13 +116,12 @@ class Backends:
         if self._product.server and self.address == self.kind:  # its name: servers of our own
             for node in (*self.nodes, *([VOTE_STORE] if self._votes else [])):
                 self._start_store(node)
-        if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
-            from simtx.reference.brokers.nats_server import NatsServer
-
-            lazy = self.broker["ack"] != "fsync"
-            self._nats = NatsServer(self._folder.path / "nats", token=self._folder.secret().hex(), sync_always=not lazy)
-            self._nats.start()
-            self.broker["url"] = self._nats.url
+        if self.broker is not None and self._broker.server and self.broker["url"] is None:
+            folder, secret = self._folder.path / self.broker["kind"], self._folder.secret()
+            forced = self.broker["ack"] == "fsync"
+            self._broker_server = server = self._broker.server_tools().own_server(folder, secret, forced=forced)
+            server.start()
+            self.broker["url"] = server.url
 
     def _start_store(self, node: str) -> None:
         """Start the server of a node; one that has worked here is not made anew, and what is wrong with it is noted."""
@@ -225,9 +228,24 @@ class Backends:
         return {node: one for node, one in found.items() if one is not None}
 
     @property
+    def broker_title(self) -> str:
+        """Name of the broker in sentences, if it is a server; empty: it is a process of the run, or there is none."""
+        return self._broker.title if self.broker is not None and self._broker.server else ""
+
+    def broker_watcher(self, name: str) -> brokers.ServerWatcher | None:
+        """A connection that asks the broker's server what waits there; None: no such server is in the run.
+
+        Args:
+            name: Of the process that asks.
+        """
+        if self.broker is None or not self._broker.server:
+            return None
+        return self._broker.server_tools().watcher(self.broker, name, self._folder.secret())
+
+    @property
     def owns_broker(self) -> bool:
         """Return whether the broker is a server of our own (the embedded one is a child process like the nodes)."""
-        return self._nats is not None
+        return self._broker_server is not None
 
     def kill_store(self, node: str) -> None:
         """SIGKILL to the database server of a node."""
@@ -250,19 +268,20 @@ class Backends:
     @property
     def broker_fell(self) -> bool:
         """Return whether the broker's server has ended though no fault of the run has killed it."""
-        return self._nats is not None and _NATS not in self._down and self._nats.pid is None
+        server = self._broker_server
+        return server is not None and BROKER not in self._down and not server.alive
 
     def kill_broker(self) -> None:
         """SIGKILL to the broker's server, if it is ours."""
-        if self._nats is not None:
-            self._down.add(_NATS)
-            self._nats.kill()
+        if self._broker_server is not None:
+            self._down.add(BROKER)
+            self._broker_server.kill()
 
     def restart_broker(self) -> None:
         """Start it again."""
-        if self._nats is not None:
-            self._nats.restart()
-            self._down.discard(_NATS)
+        if self._broker_server is not None:
+            self._broker_server.restart()
+            self._down.discard(BROKER)
 
     def stop(self) -> None:
         """End all servers.
@@ -284,10 +303,15 @@ class Backends:
                 stack.callback(end, pool.submit(server.stop))
             if not self._keep and self.address not in STORES:
                 stack.callback(self._drop)
-            if not self._keep and self._nats is None and self.broker is not None and self.broker["url"] is not None:
+            if (
+                not self._keep
+                and self._broker_server is None
+                and self.broker is not None
+                and self.broker["url"] is not None
+            ):
                 stack.callback(pool.submit(self._drop_stream).result)
-            if self._nats is not None:
-                stack.callback(self._nats.stop)
+            if self._broker_server is not None:
+                stack.callback(self._broker_server.stop)
         if problems:
             raise StoreFailed("; ".join(problems))
 
@@ -296,9 +320,8 @@ class Backends:
         self._product.server_tools().drop_run(self.address, self._folder.run)
 
     def _drop_stream(self) -> None:
-        from simtx.reference.brokers.nats import drop_run
-
-        asyncio.run(drop_run(self.broker or {}, self._folder.secret()))
+        """Likewise, of the broker."""
+        asyncio.run(self._broker.server_tools().drop_run(self.broker or {}, self._folder.secret()))
 
 
 def check_disk(disk: str, store: str) -> None:
@@ -332,9 +355,8 @@ def check_faults(scenario: Scenario, store: str, broker: str) -> None:
             )
         outage = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER)
         if outage and broker not in BROKERS:
-            raise ScenarioError(
-                "a broker outage needs a broker of our own: use broker='embedded' or 'nats'", f"faults[{number}]"
-            )
+            names = " or ".join(f"'{name}'" for name in BROKERS)
+            raise ScenarioError(f"a broker outage needs a broker of our own: use broker={names}", f"faults[{number}]")
 
 
 def check_store(store: str) -> StoreKind:
@@ -365,27 +387,28 @@ def check_broker(broker: str) -> BrokerKind:
         ScenarioError: It is none.
     """
     kind = brokers.kind_of(broker)
-    if kind is not None and broker == kind:
-        return kind
     if kind is None:
+        names = ", ".join(f"'{name}'" for name in BROKERS)
         raise ScenarioError(
-            f"there is no broker '{without_password(broker):.200}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
+            f"there is no broker '{without_password(broker):.200}'; use {names}, or the URL of a server (nats://host:4222)",
             "broker",
         )
-    try:
-        address = urlsplit(broker)
-        place = (address.hostname or "", address.port or 4222)
-    except ValueError:
-        raise ScenarioError(
-            f"'{without_password(broker):.200}' is no URL of a NATS server; it would look like nats://host:4222",
-            "broker",
-        ) from None
-    try:
-        with socket.create_connection(place, timeout=5):
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScenarioError(
-            f"no NATS server answers at {place[0]:.200}:{place[1]}: {reason}; start one there, or use 'nats'", "broker"
-        ) from None
+    if broker != kind:
+        try:
+            brokers.PRODUCTS[kind].server_tools().check_address(broker)
+        except BrokerFailed as error:
+            raise ScenarioError(str(error), "broker") from None
     return kind
+
+
+def _known(which: Remembered) -> str:
+    """Of which messages a broker knows the ids after a restart, in words."""
+    match which:
+        case "stored":
+            return "the ids of messages that it still holds"
+        case "all":
+            return "all ids"
+        case "none":
+            return "no ids"
+        case _:
+            assert_never(which)

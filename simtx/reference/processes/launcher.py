@@ -36,7 +36,7 @@ from simtx.workload.faults import fault_plan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simtx.reference.brokers.nats import NatsClient
+    from simtx.reference.brokers.registry import ServerWatcher
     from simtx.reference.processes.backends import Backends
     from simtx.reference.run_folder.folder import RunFolder
     from simtx.scenario import DerivedSpec, Scenario
@@ -138,14 +138,15 @@ class Launcher:
         if options.resumed or not backends.followed:
             self.derived = {}
         self.proxied = options.network == "scenario" or link_faults(scenario)
-        embedded = backends.broker_process is not None
-        self.links = proxied_links(self.nodes, broker=embedded) if self.proxied else []
+        in_run = backends.broker_process is not None
+        self.links = proxied_links(self.nodes, broker=in_run) if self.proxied else []
         self.injectors: Injectors | None = None
-        self._watcher: NatsClient | None = None
+        self._watcher: ServerWatcher | None = None
         self._upgrades: list[asyncio.Task[None]] = []
         self._over = False  # whether all transactions have arrived
         self._watching: asyncio.Task[None] | None = None
-        self.notes = left_out(scenario, strategy, self.derived, resumed=bool(options.resumed), embedded=embedded)
+        server = backends.broker_title
+        self.notes = left_out(scenario, strategy, self.derived, resumed=bool(options.resumed), server=server)
         self._falls = 0  # of servers
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
@@ -370,10 +371,10 @@ class Launcher:
             await asyncio.sleep(_WATCH)
             try:
                 if backends.broker_fell:
-                    self._fell("the NATS server")
+                    self._fell(f"the {backends.broker_title} server")
                     backends.restart_broker()  # on this thread, with which it ends
                 for node in await asyncio.to_thread(backends.fallen):
-                    self._fell(f"the PostgreSQL server of '{node}'")
+                    self._fell(f"the database server of '{node}'")
                     await asyncio.to_thread(backends.restart_store, node)
             except (StoreFailed, BrokerFailed) as error:
                 raise RunFailed(f"a server that had ended cannot be started again: {error}") from None
@@ -612,17 +613,14 @@ class Launcher:
 
     async def _on_server(self, patience: float) -> set[int] | None:
         """Transactions with messages on a broker that is no process of ours to be asked; None: it does not say."""
-        spec = self.backends.broker
-        if spec is None or self.backends.broker_process is not None:
+        watcher = self._watcher or self.backends.broker_watcher(LAUNCHER)
+        if watcher is None:
             return set()
-        from simtx.reference.brokers.nats import NatsClient
-
         try:
             if self._watcher is None:
-                watcher = NatsClient(spec, LAUNCHER, self.folder.secret())
                 await watcher.connect()
                 self._watcher = watcher
-            return await asyncio.wait_for(self._watcher.pending(), patience)
+            return await asyncio.wait_for(watcher.pending(), patience)
         except (TimeoutError, ConnectionError, BrokerFailed):
             return None
 
@@ -641,7 +639,7 @@ def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
 
 
 def left_out(
-    scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool, embedded: bool
+    scenario: Scenario, strategy: Strategy, derived: Mapping[str, DerivedSpec], *, resumed: bool, server: str = ""
 ) -> list[str]:
     """Parts that the scenario has beside its transactions and a real run does not play, in words.
 
@@ -650,7 +648,7 @@ def left_out(
         strategy: By whom.
         derived: Derived stores that are played.
         resumed: Whether the run goes on from what an earlier one has left.
-        embedded: Whether the broker is the embedded one.
+        server: Name of the broker in sentences, if it is a server; empty: it is a process of the run, or there is none.
     """
     notes = []
     if not resumed:
@@ -662,8 +660,8 @@ def left_out(
         notes += [f"{what}: this run is without those of the scenario" for what, there in parts.items() if there]
     hit = {end for planned in fault_plan(scenario, strategy) for ends in planned.links for end in ends}
     chances, bare = link_chances(scenario), []
-    if strategy.uses_broker and not embedded and (BROKER in hit or chances):
-        bare.append("NATS")
+    if strategy.uses_broker and server and (BROKER in hit or chances):
+        bare.append(server)
     if extras(strategy).uses_vote_store and (VOTE_STORE in hit or chances):
         bare.append("the vote store")
     if scenario.network.client_zone is not None and chances:

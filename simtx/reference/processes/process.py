@@ -27,7 +27,7 @@ STOPPED: Final = 0
 FAILED: Final = 3
 BROKE_CONTRACT: Final = 4
 
-_MODULES: Final = {"broker": "embedded_broker", "node": "service", "relay": "service"}
+_MODULES: Final = {"node": "service", "relay": "service"}
 """Modules of programs by role, where the two have not the same name."""
 _PR_SET_PDEATHSIG: Final = 1
 _SWITCH: Final = (

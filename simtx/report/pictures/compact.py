@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from matplotlib.patches import Rectangle
 
 from simtx.report import style
 from simtx.report.pictures import canvas
-from simtx.report.sequence import Arrow, Mark, Sequence, Span
+from simtx.report.sequence import Arrow, Mark, Sequence, Span, Symbol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -299,23 +299,29 @@ class Pen:
                 fontweight="bold" if kind in ("decided", "crash") else "normal",
             )
 
-    def _mark(self, x: float, row: float, kind: str, label: str) -> str:
-        ink, fault = self.theme.ink, self.theme.fault
-        if kind == "forced":
-            self.ax.plot([x - _TICK, x + _TICK], [row, row], color=ink, linewidth=4, solid_capstyle="butt", zorder=4)
-            return ink
-        if kind == "lazy":
-            self._point(
-                x, row, marker="s", markersize=6, markerfacecolor=self.theme.paper, markeredgecolor=ink, zorder=4
-            )
-            return ink
-        if kind == "decided":
-            colour = self.theme.good if label.endswith("committed") else "#9A4A00" if not self.theme.dark else "#FFB870"
-            self._point(x, row, marker="D", markersize=7, color=colour, zorder=5)
-            return colour
-        marker = {"crash": "X", "restart": "^"}.get(kind, "o")
-        self._point(x, row, marker=marker, markersize=7 if kind in ("crash", "restart") else 4, color=fault, zorder=5)
-        return fault
+    def _mark(self, x: float, row: float, kind: Symbol, label: str) -> str:
+        ink, fault, paper = self.theme.ink, self.theme.fault, self.theme.paper
+        match kind:
+            case "forced":
+                ends = [x - _TICK, x + _TICK]
+                self.ax.plot(ends, [row, row], color=ink, linewidth=4, solid_capstyle="butt", zorder=4)
+                return ink
+            case "lazy":
+                self._point(x, row, marker="s", markersize=6, markerfacecolor=paper, markeredgecolor=ink, zorder=4)
+                return ink
+            case "decided":
+                refused = "#FFB870" if self.theme.dark else "#9A4A00"
+                colour = self.theme.good if label.endswith("committed") else refused
+                self._point(x, row, marker="D", markersize=7, color=colour, zorder=5)
+                return colour
+            case "crash" | "restart":
+                self._point(x, row, marker="X" if kind == "crash" else "^", markersize=7, color=fault, zorder=5)
+                return fault
+            case "alert" | "volatile" | "timer" | "lost":
+                self._point(x, row, marker="o", markersize=4, color=fault, zorder=5)
+                return fault
+            case _:
+                assert_never(kind)
 
     def _point(self, x: float, row: float, **looks: Any) -> None:
         self.ax.plot([x], [row], **looks)

@@ -33,7 +33,7 @@ from simtx.report.tables import RELIABLE
 
 if TYPE_CHECKING:
     from simtx.experiments import Comparison, Decision
-    from simtx.experiments.compare import Result
+    from simtx.experiments.comparison import Result
     from simtx.experiments.frontier import Frontier
     from simtx.experiments.sweep import Sweep
     from simtx.scenario import Scenario
