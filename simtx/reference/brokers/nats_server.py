@@ -77,7 +77,7 @@ class NatsServer:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Return whether it runs."""
         return self.pid is not None
 
     def start(self) -> None:

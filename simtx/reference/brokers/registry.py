@@ -26,7 +26,7 @@ class OwnServer(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Return whether it runs."""
 
     @property
     def url(self) -> str:
