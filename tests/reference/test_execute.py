@@ -319,20 +319,23 @@ def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
 @pytest.mark.heavy
 def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None:
     """Old and new versions side by side: what an old consumer cannot read stops its lane, unread, until the consumer is upgraded."""
-    run = simtx.execute(
-        lab(transactions=100, rate=14.0, refusal=0.2, broker={"redelivery": 0.5}),
-        "outbox",
-        speaks={"s0": "1.0", "s1": "1.0"},
-        upgrades=[(0.5, "s0", "2.0"), (6.0, "s1", "2.0")],
-    )
-    assert_sound(run)
+    for slower in (1.0, 4.0, 16.0):  # if the machine is so busy that hardly anybody comes between the two upgrades
+        run = simtx.execute(
+            lab(transactions=100, rate=14.0 / slower, refusal=0.2, broker={"redelivery": 0.5}),
+            "outbox",
+            speaks={"s0": "1.0", "s1": "1.0"},
+            upgrades=[(0.5, "s0", "2.0"), (6.0 * slower, "s1", "2.0")],
+        )
+        assert_sound(run)
+        stopped = [event for event in run.trace if event.kind == "stop"]
+        assert all("version 2.0" in event.detail for event in stopped)
+        unanswered = run.transactions["answer"] == ""  # a client cannot reach a node that is being replaced
+        assert "lost" not in set(run.transactions["outcome"][~unanswered])
+        if len(stopped) >= 3 and (~unanswered).sum() >= 25:
+            break
     assert {"committed", "compensated"} <= set(outcomes(run))
-    stopped = [event for event in run.trace if event.kind == "stop"]
     assert len(stopped) >= 3  # the new version met an old consumer
-    assert all("version 2.0" in event.detail for event in stopped)
-    unanswered = run.transactions["answer"] == ""  # a client cannot reach a node that is being replaced
     assert (~unanswered).sum() >= 25
-    assert "lost" not in set(run.transactions["outcome"][~unanswered])
 
 
 @pytest.mark.parametrize("broker", ["embedded", "nats"])
@@ -423,10 +426,10 @@ def test_a_database_that_stops_answering_for_a_while_costs_time_and_nothing_else
 
 @pytest.mark.heavy
 def test_a_killed_leader_leaves_nobody_in_doubt_for_real() -> None:
-    """The process of the leader is killed for six seconds before it has accepted; the participants end the transaction without it, with a commit."""
+    """The process of the leader is killed for twenty seconds before it has accepted; the participants end the transaction without it, with a commit."""
     trigger = {"transaction": 5, "effect": "Append", "when": "before"}
-    fault = {"kind": "crash", "node": "hub", "duration": "6s", "trigger": trigger}
-    scenario = lab(3, faults=[fault], policies={"inquiry_timeout": "200ms", "vote_timeout": "300ms"})
+    fault = {"kind": "crash", "node": "hub", "duration": "20s", "trigger": trigger}
+    scenario = lab(3, faults=[fault], policies={"inquiry_timeout": "200ms", "vote_timeout": "3s"})
     run = simtx.execute(scenario, "paxos-commit", seed=3)
     assert_sound(run)
     assert outcomes(run)[5] == "committed"

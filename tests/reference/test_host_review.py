@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
@@ -104,7 +105,7 @@ def test_a_run_leaves_no_open_files_and_sockets_in_its_caller(strategy: str, bro
     simtx.execute(scenario, strategy, broker=broker)
     before = open_files()
     simtx.execute(scenario, strategy, broker=broker)
-    assert sorted(open_files()) == sorted(before)
+    assert not Counter(open_files()) - Counter(before)  # what others had open may have been closed meanwhile
 
 
 @pytest.mark.heavy

@@ -39,7 +39,7 @@ from simtx.reference.stores.postgres.server import PostgresServer
 from simtx.scenario import Scenario, from_dict
 
 # strategies of our own, and PostgreSQL's data, are programs
-intervene = functools.partial(operate.intervene, trust=True)
+intervene = functools.partial(operate.intervene, trust=True, patience=180.0)
 list_transactions = functools.partial(operate.list_transactions, trust=True)
 
 COORDINATOR = "coordinator"

@@ -29,13 +29,19 @@ from simtx.scenario.distributions import Constant
 from simtx.scenario.infrastructure import ProviderSpec
 from simtx.workload import Streams, TransactionStreams
 from simtx.workload.provider import Behaviour
-from tests.reference.test_execute import PATIENT, lab, outcomes
+from tests.reference.test_execute import lab, outcomes
 
 if TYPE_CHECKING:
     from simtx.reference.wire.connection import Peer
 
 MEMORIES: dict[str, dict[str, Any]] = {"key": {"idempotency": "24h"}, "query": {"status_query": True}, "nothing": {}}
-WAITING = {**PATIENT, "call_timeout": 3.0, "attempts": 50, "inquiry_timeout": 0.3}
+WAITING = {
+    "call_timeout": 3.0,
+    "attempts": 50,
+    "vote_timeout": 5.0,
+    "inquiry_timeout": 0.3,
+    "poll_interval": 0.02,
+}
 """Longer than a service waits for its provider."""
 
 

@@ -48,7 +48,10 @@ def test_nothing_is_violated(strategy: str) -> None:
 def test_a_seeded_defect_is_found() -> None:
     """A participant that rolls its prepared branch back when it is started again."""
     mutant = next(one for one in ALL if one.name == "rollback-on-recovery")
-    result = soak(mutant.strategy, minutes=1 / 5, rate=40.0, every=0.2, seed=2)
+    for seed in range(2, 12):  # whether a kill strikes a prepared branch in one soak is chance
+        result = soak(mutant.strategy, minutes=1 / 5, rate=40.0, every=0.2, seed=seed)
+        if result.violations:
+            break
     assert any(line.partition(": ")[2].startswith("effects") for line in result.violations), result.text
 
 
