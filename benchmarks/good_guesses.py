@@ -187,7 +187,7 @@ def questions() -> list[Question]:
             {"slow": (lab(15, 150, **disks), "2pc"), "normal": (lab(15, 150), "2pc")},
             lambda runs: float(runs["slow"]["latency_mean_ms"]) - float(runs["normal"]["latency_mean_ms"]),
             "ms",
-            "Votes are forced side by side, and the ends of the branches after the answer: two writes on the way, and now and then a queue at the log.",
+            "Votes are forced side by side, and the ends of the branches after the answer: two writes on the way, and now and then the one that is under way at the same log.",
             disk="scenario",
         ),
         Question(
@@ -197,7 +197,7 @@ def questions() -> list[Question]:
             {"slow": (lab(15, 150, **disks), "saga"), "normal": (lab(15, 150), "saga")},
             lambda runs: float(runs["slow"]["latency_mean_ms"]) - float(runs["normal"]["latency_mean_ms"]),
             "ms",
-            "All its forced writes stand on the way, one after the other: two local transactions, and the records of the orchestrator around them.",
+            "All its forced writes stand on the way, one after the other: two local transactions, and three records of the orchestrator.",
             disk="scenario",
         ),
         Question(
