@@ -1,7 +1,7 @@
 """Alerts: what a monitoring system would have said of a run, when, and of which faults it would have said nothing.
 
-A run's event log, simulated or real, is scraped at equal intervals into a few signals (`simtx.alerts.signals`), rules look at them
-(`simtx.alerts.rules`), and what they raise is held against the faults of the run (`simtx.alerts.watching`). The same rules are written for
+A run's event log, simulated or real, is scraped at equal intervals into a few signals (`simtx.alerts.signals`). Rules look at them
+(`simtx.alerts.rules`). What they raise is held against the faults of the run (`simtx.alerts.watching`). The same rules are written for
 Prometheus by `prometheus`.
 """
 

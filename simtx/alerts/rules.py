@@ -93,7 +93,7 @@ class Threshold(_Rule):
     above: Level
 
     def holds(self, seen: Signals) -> Bools:
-        """Whether the condition holds, scrape by scrape."""
+        """Return whether the condition holds, scrape by scrape."""
         found: Bools = seen.values[self.signal] > self.above
         return found
 
@@ -121,7 +121,7 @@ class Rate(_Rule):
     least: Level = 0.0
 
     def holds(self, seen: Signals) -> Bools:
-        """Whether the condition holds, scrape by scrape."""
+        """Return whether the condition holds, scrape by scrape."""
         grown = seen.increase(self.signal, self.window)
         compared = _share(seen, self.signal, self.per, self.window) if self.per else grown / self.window
         found: Bools = (compared > self.above) & (grown >= self.least)
@@ -162,7 +162,7 @@ class Change(_Rule):
         return self
 
     def holds(self, seen: Signals) -> Bools:
-        """Whether the condition holds, scrape by scrape."""
+        """Return whether the condition holds, scrape by scrape."""
         before = _earlier(_share(seen, self.signal, self.per, self.baseline), self.window, seen.every)
         known = _earlier(seen.increase(self.per, self.baseline), self.window, seen.every) >= self.least
         now = _share(seen, self.signal, self.per, self.window)
@@ -210,7 +210,7 @@ class BurnRate(_Rule):
         return self
 
     def holds(self, seen: Signals) -> Bools:
-        """Whether the condition holds, scrape by scrape."""
+        """Return whether the condition holds, scrape by scrape."""
         most = self.factor * (1 - self.objective)
         found: Bools = (_share(seen, self.bad, self.total, self.long) > most) & (
             _share(seen, self.bad, self.total, self.short) > most
@@ -236,7 +236,7 @@ def _share(seen: Signals, part: str, whole: str, window: float) -> Floats:
 
 
 def _earlier(values: Floats, by: float, every: float) -> Floats:
-    """What each value was so many seconds before; 0 before the run."""
+    """Values so many seconds before; 0 before the run."""
     back = max(round(by / every), 1)
     found: Floats = np.concatenate([np.zeros(min(back, len(values))), values[:-back]])[: len(values)]
     return found

@@ -118,7 +118,7 @@ class Signals:
     struck: tuple[Struck, ...]
 
     def increase(self, name: str, window: float) -> Floats:
-        """By how much a counter has grown within the window before each scrape; what was before the run is zero."""
+        """Growth of a counter within the window before each scrape; what was before the run is zero."""
         counted = self.values[name]
         back = max(round(window / self.every), 1)
         before = np.concatenate([np.zeros(min(back, len(counted))), counted[:-back]])[: len(counted)]

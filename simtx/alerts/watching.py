@@ -143,7 +143,7 @@ class Alerts:
         return [one.fault.name for one in self.noticed if not one.rules]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
+        """Return plain data, for JSON."""
         return {
             "strategy": self.run.strategy.name,
             "seed": self.run.seed,
@@ -230,7 +230,7 @@ def watch(
 
 
 def _firing(seen: Signals, holds: Bools, hold: float) -> list[tuple[float, float]]:
-    """From when to when a rule fires."""
+    """Times from which to which a rule fires."""
     edges = np.diff(np.concatenate([[False], holds, [False]]).astype(int))
     found = []
     for first, last in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):

@@ -1,10 +1,10 @@
 """Conformance: whether a run kept the contract, by its event log, replayed through the pure machines of its strategy.
 
-A full log (``simtx.simulate(..., trace="full")``; every real run writes one) holds each event that a machine has handled, each list of
+A full log (``simtx.simulate(..., trace="full")``; every real run writes one) holds each event that a machine has handled. It also holds each list of
 effects that it asked for, and each list of records that it was rebuilt from. `check_log` replays all of it, and checks five things:
 
 - **Replay**: every machine, fed with the events of the log in their order, starts in the state and asks for the effects that the log says.
-- **Causality**: what was received was sent, what was delivered was published, a result belongs to an effect that asked for it, a timer
+- **Causality**: what was received was sent, what was delivered was published, a result belongs to an effect that asked for it; a timer
   was set and not cancelled, a reply was given.
 - **Durability**: after a crash a machine is rebuilt from exactly the records that were forced, and those that may have survived.
 - **Content**: what a store has changed is what an effect asks for, and what an effect that acts asks for is the plan's (`simtx.conformance.contents`).
@@ -75,7 +75,7 @@ class Conformance:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Return whether nothing was found."""
         return not self.problems
 
     def __str__(self) -> str:
@@ -355,7 +355,7 @@ class _Check:
         self._found(entry, self.traffic.result(player.node, waiting.pop(0), event.status))
 
     def _justify(self, player: ReplayedMachine, entry: LogEntry, event: c.Event) -> None:
-        """Whether this event could come about."""
+        """Check whether this event could come about."""
         arrival, player.arrival = player.arrival, None
         if isinstance(event, c.Done) or (isinstance(event, c.Timer) and entry.tx == DAEMON):
             if arrival is not None:
@@ -551,6 +551,6 @@ class _Check:
 
 
 def _processes(entry: LogEntry) -> tuple[bool, ...]:
-    """Which processes of a node have crashed or restarted: that of its daemons (True), the other (False), or both in one."""
+    """Processes of a node that have crashed or restarted: that of its daemons (True), the other (False), or both in one."""
     process = Process.read(entry)
     return (process.beside(entry.node),) if process.name else (False, True)

@@ -1,7 +1,7 @@
 """Stores beside what was asked of them: each change of a value is the work of an effect, and each effect that acts is the work of the plan.
 
 Replay shows that a machine asks for what its strategy asks for; it does not show that this is what the client wanted, nor that the store has done it. An ``apply`` entry
-holds the values before and after. They must be what the operations of an effect with these steps make of them, and what the plan calls for in these steps or in undoing them; nothing
+holds the values before and after. They must be what the operations of an effect with these steps make of them. They must also be what the plan calls for in these steps or in undoing them; nothing
 that the plan refuses may be done. In the log of a simulated run the value before a change is also the value after the one before; a real store numbers its changes itself.
 """
 
@@ -107,7 +107,7 @@ class Contents:
 
 
 def _fits(changes: Mapping[str, tuple[float, float]], operations: Iterable[Operation]) -> bool:
-    """Whether these operations make these changes."""
+    """Return whether these operations make these changes."""
     values = {key: old for key, (old, _) in changes.items()}
     for one in operations:
         if one.kind in ("add", "set"):

@@ -250,7 +250,7 @@ class Disk:
 
 
 def _agree(expected: Sequence[Item], found: Sequence[Hashable]) -> bool:
-    """Whether what was found is what is expected, in order, with or without what is not certain."""
+    """Return whether what was found is what is expected, in order, with or without what is not certain."""
     reached = {0}
     for item in expected:
         onward = {here + 1 for here in reached if here < len(found) and found[here] == item.record}

@@ -94,7 +94,7 @@ class ReplayedMachine:
         self.settle()
 
     def skippable(self, effect: c.Effect) -> bool:
-        """Whether this effect may be done without an entry: it leaves none, or there is no branch that it could end."""
+        """Return whether this effect may be done without an entry: it leaves none, or there is no branch that it could end."""
         if isinstance(effect, c.Commit | c.Rollback):
             branch = self.disk.branches.get(self.tx)
             return branch is None or not branch.certain
@@ -188,7 +188,7 @@ def _react(machine: c.Machine, event: c.Event, state: str, logged: Sequence[c.Ef
 
 
 def _difference(what: str, effects: Sequence[c.Effect], logged: Sequence[c.Effect]) -> str | None:
-    """Where what the machine asks for and what the log says differ, or None."""
+    """Difference between what the machine asks for and what the log says, or None."""
     if list(effects) == list(logged):
         return None
     for index, (own, other) in enumerate(zip(effects, logged, strict=False)):

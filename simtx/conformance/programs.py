@@ -77,7 +77,7 @@ SLACK: Final = 1e-6
 
 
 def is_of(entry: LogEntry, effect: c.Effect) -> bool:
-    """Whether this entry is the one that this effect leaves."""
+    """Return whether this entry is the one that this effect leaves."""
     kind, match = _ENTRIES[entry.kind]
     return type(effect) is kind and match(effect, entry)
 
@@ -176,7 +176,7 @@ class Clock:
         return None
 
     def __bool__(self) -> bool:
-        """Whether any timer is set."""
+        """Return whether any timer is set."""
         return bool(self._set)
 
     def _reached(self, due: float, now: float) -> bool:

@@ -82,7 +82,7 @@ class Traffic:
     def _genuine(
         self, entry: LogEntry, arrival: LogEntry | None, message: Message, known: set[Hashable], verb: str
     ) -> Findings:
-        """Whether a message that came in is one that went out."""
+        """Check whether a message that came in is one that went out."""
         text = identity(message)
         if message.to != entry.node or message.tx != entry.tx:
             yield entry, f"'{message.kind}' is for {message.to}, transaction {message.tx}"
@@ -124,7 +124,7 @@ class Traffic:
         return None
 
     def is_confirmed(self, node: str, message: Message) -> bool:
-        """Whether the broker has confirmed a publication, and nobody was told yet."""
+        """Return whether the broker has confirmed a publication, and nobody was told yet."""
         return self._confirmed[node, message.tx, message.kind] > 0
 
     def abandoned(self, node: str, message: Message) -> None:

@@ -18,7 +18,7 @@ _preferred: ContextVar[Engine | None] = ContextVar("preferred", default=None)
 
 @contextmanager
 def preferring(engine: Engine | None) -> Iterator[None]:
-    """Whatever says nothing else in this process is played, or searched, by this engine inside this block; None: by the usual one."""
+    """Prefer this engine inside this block, for whatever says nothing else in this process when it is played or searched; None: the usual one."""
     token = _preferred.set(engine)
     try:
         yield

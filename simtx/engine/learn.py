@@ -38,10 +38,10 @@ _LOOK: Final = 25  # pairs from one look at them to the next
 _FEWEST: Final = 3  # events of machines that a step has at least
 
 SAYINGS: Final = ("step-done", "completed", "step-refused", "step-refused after all")
-"""What an event may say of a step, by the number that the loop keeps it under."""
+"""Words that an event may say of a step, each by the number that the loop keeps it under."""
 
 _Outcome = tuple[tuple[int, int], int, tuple[int, ...]]
-"""Where the program of a transition is, the state afterwards, and where the ids that it holds come from."""
+"""Place of the program of a transition, the state afterwards, and the origins of the ids that it holds."""
 
 Slots = Mapping[int, int]
 """The slot of an opaque key or amount, by the identity of the object."""
@@ -137,7 +137,7 @@ class Learner:
 
     @property
     def detached(self) -> bool:
-        """Whether it can be attached to an engine."""
+        """Return whether it can be attached to an engine."""
         return bool(self._tables)
 
     def __del__(self) -> None:
@@ -226,7 +226,7 @@ class Learner:
         )
 
     def _missing(self) -> float:
-        """How many pairs are not known, at least, by how many of them were met just once and twice (A. Chao, Scandinavian Journal of Statistics 11, 1984)."""
+        """Number of pairs that are not known, at least, by how many were met just once and twice (A. Chao, Scandinavian Journal of Statistics 11, 1984)."""
         once, twice, never = (ctypes.c_int32() for _ in range(3))
         self._library.engine_rare(self._engine, ctypes.byref(once), ctypes.byref(twice), ctypes.byref(never))
         unseen = once.value * (once.value - 1) / (2 * (twice.value + 1))
@@ -270,7 +270,7 @@ class Learner:
         return 0
 
     def _plainly_same(self, machine: c.Machine, effects: list[c.Effect], transition: int, outcome: _Outcome) -> bool:
-        """Whether effects and fields are those that were learned, as they are most of the time; False: it takes a closer look."""
+        """Return whether effects and fields are those that were learned, as they are most of the time; False: it takes a closer look."""
         known = self._machines[outcome[1]]
         if outcome[2] or type(machine) is not type(known):
             return False
@@ -320,7 +320,7 @@ class Learner:
         return known
 
     def _compiled(self, machine: c.Machine, effects: Sequence[c.Effect | Tell]) -> tuple[int, int]:
-        """Where the compiled program is of what a machine has just asked for."""
+        """Place of the compiled program of what a machine has just asked for."""
         if not isinstance(machine, Poller | Courier):
             return self._program(machine.node, effects)
         timers = {(row.state, row.event) for row in self._relays[machine.node].transitions if row.of == "timer"}
@@ -345,7 +345,7 @@ class Learner:
     def _program(
         self, node: str, effects: Sequence[c.Effect | Tell], about: c.Message | None = None
     ) -> tuple[int, int]:
-        """Where the compiled program of these effects begins and ends; of a courier, with the message of its row."""
+        """Beginning and end of the compiled program of these effects; of a courier, with the message of its row."""
         code = tuple((*self._effect(node, effect), self._aimed(effect, about)) for effect in effects)
         place = self._programs.get(code)
         if place is None:
@@ -357,7 +357,7 @@ class Learner:
         return place
 
     def _aimed(self, effect: c.Effect | Tell, row: c.Message | None) -> int:
-        """Which aimed crashes may mean an effect, one bit each."""
+        """Aimed crashes that may mean an effect, one bit each."""
         if isinstance(effect, Tell):
             return 0
         owner = 0 if row is None else RELAY_TX
@@ -624,7 +624,7 @@ def _saying(said: tuple[str, int, str]) -> str:
 
 
 def _collect(value: Any, ids: Sequence[OpaqueId], found: list[int]) -> None:
-    """Which ids stand in a value, in their order."""
+    """Collect the ids that stand in a value, in their order."""
     kind = type(value)
     if kind is OpaqueId:
         number = next(place for place, one in enumerate(ids) if one is value)

@@ -176,7 +176,9 @@ class _Stranger(Unavailable):
 
 
 def _refuse_strangers(path: Path) -> None:
-    """See that nobody else can write to a path, nor to a folder above it (but for those like ``/tmp``, where each user can replace only files of its own).
+    """See that nobody else can write to a path, nor to a folder above it.
+
+    Folders like ``/tmp`` are allowed, where each user can replace only files of its own.
 
     Raises:
         _Stranger: Somebody can.

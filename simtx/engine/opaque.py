@@ -16,7 +16,7 @@ NUMBER: Final = 7_777_777_777_777
 """The number of the transaction on which machines are learned: one that no text holds by chance."""
 
 DIFFER: Final = "the two engines differ"
-"""How the reason begins where a number of the compiled engine would have been wrong."""
+"""Beginning of the reason where a number of the compiled engine would have been wrong."""
 
 _MARK: Final = "\0"
 
@@ -44,7 +44,7 @@ def _difference(self: object, other: object) -> bool:
 
 
 def _marked(self: object, *_: object) -> str:
-    """As text it is a mark, which is found if it gets into anything that counts."""
+    """Give a mark as text, which is found if it gets into anything that counts."""
     return f"{_MARK}{type(self).__name__}{_MARK}"
 
 

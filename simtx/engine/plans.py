@@ -251,7 +251,7 @@ class Plans:
         return np.array(self._new_keys(service, before, texts))
 
     def _alone(self, service: str, template: str, before: str) -> bool:
-        """Whether no other template of this service can name a key that begins with this text."""
+        """Return whether no other template of this service can name a key that begins with this text."""
         others = {spec.key.split("{")[0] for place, spec in self.slots if place == service and spec.key != template}
         return not any(other.startswith(before) or before.startswith(other) for other in others)
 
@@ -276,7 +276,7 @@ def _plain(value: Any) -> Any:
 
 
 def _around(template: str, name: str) -> tuple[str, str]:
-    """What stands before and behind the one parameter of a key's template."""
+    """Texts before and behind the one parameter of a key's template."""
     before, behind = template.split("{" + name + "}", maxsplit=1)
     return before, behind
 

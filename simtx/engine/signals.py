@@ -1,6 +1,6 @@
 """Holds signals back while C calls Python: an exception that a handler raises there would be lost, and with it what C had asked for.
 
-Python plays handlers of signals between two steps of its own, so also at the very beginning of a function that C has called, where nothing catches what they raise.
+Python plays handlers of signals between two steps of its own. So it may play one at the very beginning of a function that C has called, where nothing catches what it raises.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether nothing of what is compared is different."""
+        """Return whether nothing of what is compared is different."""
         return self.first is None
 
     def frame(self) -> pd.DataFrame:
@@ -228,7 +228,7 @@ class Causes:
         self._written: dict[tuple[int, str], list[int]] | None = None
 
     def of(self, entry: LogEntry | None) -> tuple[LogEntry, ...]:
-        """What led to an entry; see `chain`."""
+        """Entries that led to an entry; see `chain`."""
         if entry is None:
             return ()
         found = [entry]
@@ -264,7 +264,7 @@ _Lanes: TypeAlias = dict[tuple[int, str], list[tuple[Signature, LogEntry]]]
 
 
 def _lanes(trace: EventLog, what: Compared) -> _Lanes:
-    """What is compared, by transaction and node, in its order."""
+    """Entries that are compared, by transaction and node, in their order."""
     if what == "outcomes":
         return _net(trace)
     found: _Lanes = defaultdict(list)
@@ -280,7 +280,7 @@ def _lanes(trace: EventLog, what: Compared) -> _Lanes:
 
 
 def _net(trace: EventLog) -> _Lanes:
-    """What was asked for, what was decided first, and what is different in the end of each value: one lane a transaction."""
+    """Requests, first decisions, and what is different in the end of each value: one lane a transaction."""
     found: _Lanes = defaultdict(list)
     decided: set[int] = set()
     changes: dict[tuple[int, str, str], tuple[float, LogEntry]] = {}
@@ -311,7 +311,7 @@ _Side: TypeAlias = Sequence[tuple[Signature, LogEntry]]
 
 
 def _unmatched(ours: _Side, theirs: _Side) -> tuple[list[LogEntry], list[LogEntry]]:
-    """What each has and the other has not: of what happened more often here than there, the later ones."""
+    """Entries that each has and the other has not: of what happened more often here than there, the later ones."""
     many, few = (Counter(signature for signature, _ in side) for side in (ours, theirs))
     return list(_beyond(ours, few)), list(_beyond(theirs, many))
 

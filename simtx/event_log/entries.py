@@ -73,7 +73,7 @@ class Text(Detail):
 
 @dataclass(slots=True)
 class Durability(Detail):
-    """Of a log record: whether what comes after it waits until it is durable."""
+    """Detail of a log record: whether what comes after it waits until it is durable."""
 
     forced: bool
     form: ClassVar[str] = "'forced' or 'lazy'"
@@ -88,7 +88,7 @@ class Durability(Detail):
 
 @dataclass(slots=True)
 class Worked(Detail):
-    """Of a local transaction or a preparation that has ended.
+    """Detail of a local transaction or a preparation that has ended.
 
     Attributes:
         compensation: Whether it undoes steps.
@@ -118,7 +118,7 @@ class Worked(Detail):
 
 @dataclass(slots=True)
 class BranchEnded(Detail):
-    """Of a prepared branch that was committed or rolled back.
+    """Detail of a prepared branch that was committed or rolled back.
 
     Attributes:
         forced: Whether that was forced to disk.
@@ -258,7 +258,7 @@ class Arrived(Detail):
         return cls([[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps])
 
     def operations(self) -> list[tuple[str, tuple[c.Operation, ...]]]:
-        """For each step, its service and its operations; guards and compensations are not in the log."""
+        """List the service and the operations of each step; guards and compensations are not in the log."""
         return [(service, tuple(c.Operation(*one) for one in listed)) for service, listed in self.steps]
 
     def _write(self) -> str:
@@ -289,7 +289,7 @@ class Process(Detail):
     form: ClassVar[str] = "name of the process"
 
     def beside(self, node: str) -> bool:
-        """Whether it was another process than the node's own, such as its relay."""
+        """Return whether it was another process than the node's own, such as its relay."""
         return self.name not in ("", node)
 
 
@@ -310,7 +310,7 @@ class Levels(Detail):
 
 @dataclass(slots=True)
 class Stuck(Detail):
-    """Of an alert: whether its transaction waits for an operator."""
+    """Detail of an alert: whether its transaction waits for an operator."""
 
     stuck: bool
     form: ClassVar[str] = "'stuck' or nothing"
@@ -325,7 +325,7 @@ class Stuck(Detail):
 
 @dataclass(slots=True)
 class Staleness(Detail):
-    """Of a read of a replica: whether it gave an old value."""
+    """Detail of a read of a replica: whether it gave an old value."""
 
     stale: bool
     form: ClassVar[str] = "'stale' or 'fresh'"
@@ -339,29 +339,29 @@ class Staleness(Detail):
 
 
 DEAD_LETTER: Final = "dead letter"
-"""Why a message was dropped: it was delivered as often as the broker allows."""
+"""Reason why a message was dropped: it was delivered as often as the broker allows."""
 RETENTION: Final = "retention"
-"""Why a message was dropped: it was older than the broker keeps any."""
+"""Reason why a message was dropped: it was older than the broker keeps any."""
 POISON: Final = "poison"
-"""Why a consumer has refused a delivery: it can never handle it."""
+"""Reason why a consumer has refused a delivery: it can never handle it."""
 
 
 @dataclass(slots=True)
 class Dropped(Detail):
-    """Of a message that was lost: why, if it is known."""
+    """Detail of a message that was lost: why, if it is known."""
 
     why: str = ""
     form: ClassVar[str] = "'down', 'dead letter', 'retention', or nothing: lost on the way"
 
     @property
     def down(self) -> bool:
-        """Whether it has reached a node that was down."""
+        """Return whether it has reached a node that was down."""
         return self.why == "down"
 
 
 @dataclass(slots=True)
 class Vote(Detail):
-    """Of a request to the vote store, or of its answer: the vote that is to be written, or that is there now; the voter is the entry's name.
+    """Detail of a request to the vote store, or of its answer: the vote that is to be written, or that is there now; the voter is the entry's name.
 
     Attributes:
         vote: ``yes`` or ``no``.

@@ -121,7 +121,7 @@ def _check(history: object, level: Level, assume: Mapping[str, Any] | Iterable[s
 def _seen(
     parsed: History, granted: Assumptions, level: Level
 ) -> tuple[Observations, dict[Hashable, RegisterOrder], Graph, list[Finding]]:
-    """What the history shows at this level under these assumptions: the observations, the orders, the graph and what is forbidden."""
+    """Evidence of the history at this level under these assumptions: the observations, the orders, the graph and what is forbidden."""
     seen = Observations(parsed, resolve_info=level.base != "read-uncommitted", known_committed=granted.commit_order)
     registers = register_orders(seen, granted)
     sight = Sight(seen, level) if level.by_sight else None

@@ -112,7 +112,7 @@ def components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]:
 
 
 def in_order(nodes: int, edges: Iterable[tuple[int, int]]) -> tuple[list[list[int]], list[int]]:
-    """Where each node leads to; and all nodes, each behind those that lead to it, but for those on a cycle and behind one."""
+    """Nodes that each node leads to; and all nodes, each behind those that lead to it, but for those on a cycle and behind one."""
     following: list[list[int]] = [[] for _ in range(nodes)]
     waits = [0] * nodes
     for a, b in edges:
@@ -128,7 +128,7 @@ def in_order(nodes: int, edges: Iterable[tuple[int, int]]) -> tuple[list[list[in
 
 
 def _inside_components(nodes: int, source: Ints, target: Ints, mask: Mask) -> Mask:
-    """Which of the masked edges lie on a cycle of masked edges."""
+    """Mask of the masked edges that lie on a cycle of masked edges."""
     labels = components(nodes, source[mask], target[mask])
     same: Mask = labels[source] == labels[target]
     return mask & same
@@ -172,7 +172,7 @@ class _Adjacency:
         return None
 
     def length(self, edges: Iterable[int], kind: Ints) -> int:
-        """How many edges of a path count."""
+        """Number of edges of a path that count."""
         return sum(1 for edge in edges if kind[edge] != VIA)
 
 

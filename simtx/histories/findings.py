@@ -58,7 +58,7 @@ class Finding:
 
     @property
     def is_cycle(self) -> bool:
-        """Whether the steps lead back to where they began."""
+        """Return whether the steps lead back to where they began."""
         return self.name != NO_ORDER and len(self.steps) > 1 and self.steps[-1].target == self.steps[0].source
 
 
@@ -76,7 +76,7 @@ class Findings:
             self.by_name[name] = Finding(name, steps)
 
     def seen(self, name: str) -> bool:
-        """Whether there is evidence already, so that further steps need not be put into words."""
+        """Return whether there is evidence already, so that further steps need not be put into words."""
         if name in self.by_name:
             self.by_name[name].count += 1
             return True

@@ -40,27 +40,27 @@ _OTHERS: Final = {
 
 
 def is_edn(text: str) -> bool:
-    """Whether a text is EDN rather than JSON: maps with keywords, tags, lists or comments."""
+    """Return whether a text is EDN rather than JSON: maps with keywords, tags, lists or comments."""
     return _EDN.match(text) is not None
 
 
 def is_log(text: str) -> bool:
-    """Whether a text is what Jepsen logs while it runs, as the tests of checkers of linearizability have it."""
+    """Return whether a text is what Jepsen logs while it runs, as the tests of checkers of linearizability have it."""
     return _LOG.match(text) is not None
 
 
 def is_lines(text: str) -> bool:
-    """Whether a text has the form of lines."""
+    """Return whether a text has the form of lines."""
     return _TEXT.match(text) is not None
 
 
 def is_dbcop(content: bytes) -> bool:
-    """Whether a file begins with five small integers of 64 bits, as no text does."""
+    """Return whether a file begins with five small integers of 64 bits, as no text does."""
     return len(content) >= 40 and all(content[at + 4 : at + 8] == b"\0\0\0\0" for at in range(0, 40, 8))
 
 
 def is_jepsen(entries: Sequence[object]) -> bool:
-    """Whether the entries of a file are operations of Jepsen."""
+    """Return whether the entries of a file are operations of Jepsen."""
     first = entries[0] if entries else None
     return isinstance(first, Mapping) and "type" in first and "status" not in first
 

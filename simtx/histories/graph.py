@@ -3,12 +3,12 @@
 Edges, after Adya: `ww` (the target overwrote what the source wrote), `wr` (the target read what the source wrote), `rw` (the source
 read what the target overwrote, an anti-dependency); and, where the level counts them, `process` and `realtime`.
 
-At the levels that are decided by what the transactions have seen, an overwrite may also follow from somebody's having read the one version and
+Some levels are decided by what the transactions have seen. There an overwrite may also follow if somebody has read the one version and
 seen the writer of the other. Three kinds say how it has seen it: by a read, by its session, or by way of others.
 
 Two kinds of auxiliary node keep the graph small. A *hub* stands between many readers of one version and many writers that came
-after it. A *moment* stands for the end of a transaction: moments form a chain, each leads to the transactions that began before
-the next end, and so n transactions need about 3n edges where real time alone would have n² / 2. Edges out of auxiliary nodes
+after it. A *moment* stands for the end of a transaction: moments form a chain, and each leads to the transactions that began before
+the next end. So n transactions need about 3n edges where real time alone would have n² / 2. Edges out of auxiliary nodes
 have the kind `VIA` and the length zero.
 """
 

@@ -96,7 +96,7 @@ _WEAKER: dict[str, tuple[str, ...]] = {
 
 
 def _weaker_levels() -> dict[str, frozenset[str]]:
-    """For each level, every other that each of its histories is of."""
+    """Levels that each of the histories of a level is of besides, by level."""
     direct: dict[str, set[str]] = {name: set(weaker) for name, weaker in _WEAKER.items()}
     for name, weaker in _WEAKER.items():
         direct[_SESSION + name] = {name, *(_SESSION + other for other in weaker)}
@@ -106,7 +106,7 @@ def _weaker_levels() -> dict[str, frozenset[str]]:
 
 
 def _closed(direct: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
-    """What each name leads to, in any number of steps."""
+    """Names that each name leads to, in any number of steps."""
     closed: dict[str, frozenset[str]] = {}
     for name, begin in direct.items():
         seen: set[str] = set()
@@ -167,12 +167,12 @@ class Level:
 
     @property
     def by_sight(self) -> bool:
-        """Whether all that it asks of the order of versions follows from what each transaction has seen: no order need be searched."""
+        """Return whether all that it asks of the order of versions follows from what each transaction has seen: no order need be searched."""
         return FRACTURED in self.cycles
 
     @property
     def skews(self) -> bool:
-        """Whether it forbids that a transaction misses a write that comes before something that it has seen, under whatever name."""
+        """Return whether it forbids that a transaction misses a write that comes before something that it has seen, under whatever name."""
         return not {CAUSALITY, PREFIX, "G-single-item"}.isdisjoint(self.cycles)
 
     @property
@@ -216,7 +216,7 @@ def _forbidden(level: str) -> frozenset[str]:
 
 
 def _implications() -> dict[str, frozenset[str]]:
-    """For each anomaly, every other that it implies."""
+    """Anomalies that each anomaly implies."""
     direct: dict[str, set[str]] = {
         "incompatible-order": {"G1a"},
         "dirty-update": {"G1a"},

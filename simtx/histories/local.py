@@ -57,7 +57,7 @@ class LocalTransaction:
     history: int = -1
 
     def overwrites(self, key: str) -> bool:
-        """Whether it is known to have changed this key without having read it."""
+        """Return whether it is known to have changed this key without having read it."""
         return key in self.changes and self.reads is not None and all(read.key != key for read in self.reads)
 
 
@@ -103,7 +103,7 @@ class RunLog:
     end: float = 0.0
 
     def known_at(self, one: BusinessTransaction) -> float:
-        """When the client got the answer that this transaction had committed; without such an answer, the end of the run.
+        """Time at which the client got the answer that this transaction had committed; without such an answer, the end of the run.
 
         An answer ``accepted`` promises nothing about the effects, so that the moment of the decision counts then.
         """

@@ -4,8 +4,8 @@ A transaction that ended `info` may or may not have taken effect. It counts as c
 of its writes; otherwise leaving it out is always possible, so nothing may be concluded from it.
 
 The longest read of a list tells the order of its appends. Every other read must be a prefix of it; where reads disagree
-(`incompatible-order`), only what all of them have in common is taken as known. A read that holds the appends of one transaction in
-another order than that in which they were made, or a later one without an earlier one, has the same name here; Elle does not look for it.
+(`incompatible-order`), only what all of them have in common is taken as known. The same name is used here for a read that holds the appends of one
+transaction in another order than that in which they were made, or a later one without an earlier one. Elle does not look for it.
 """
 
 import math
@@ -87,7 +87,7 @@ class Observations:
         self._dirty_updates()
 
     def counts(self, transaction: int) -> bool:
-        """Whether a transaction counts as committed."""
+        """Return whether a transaction counts as committed."""
         return self._counts[transaction]
 
     def unread(self, key: Hashable) -> list[int]:
@@ -261,7 +261,7 @@ class Observations:
         self.findings.by_name["future-read"].count += len(values)
 
     def _own_orders(self) -> None:
-        """What one transaction appended must be read in the order in which it appended it; no edge between two would show this."""
+        """Check that what one transaction appended is read in the order in which it appended it; no edge between two would show this."""
         place = {key: self.lists[key].places() for key in self.history.overwritten if key in self.lists}
         writers = {self.history.writers[key][element] for key in place for element in self.history.overwritten[key]}
         for writer in sorted(writers):

@@ -195,12 +195,12 @@ class Touch:
 
     @property
     def wrote(self) -> bool:
-        """Whether it wrote the key."""
+        """Return whether it wrote the key."""
         return self.write is not _NONE
 
     @property
     def updated(self) -> bool:
-        """Whether it wrote the key after it had read it."""
+        """Return whether it wrote the key after it had read it."""
         return self.read is not _NONE and self.write is not _NONE
 
 
@@ -221,7 +221,7 @@ class RegisterOrder:
         return {touch.write: touch.transaction for touch in self.touches if touch.wrote}
 
     def is_total(self) -> bool:
-        """Whether the order of all installed versions is known."""
+        """Return whether the order of all installed versions is known."""
         versions = self.writes()
         if len(versions) < 2:
             return True

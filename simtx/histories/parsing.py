@@ -199,7 +199,7 @@ def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
 
 
 def _is_event_log(text: str) -> bool:
-    """Whether the first line is an array of plain values: transactions are objects."""
+    """Return whether the first line is an array of plain values: transactions are objects."""
     start = text.lstrip()
     if not start.startswith("[") or start[1:].lstrip()[:1] in ("{", "]", ""):
         return False
@@ -266,7 +266,7 @@ def _shown(value: object) -> str:
 
 
 def _is_scalar(value: object) -> bool:
-    """Whether a value may be a key, an id or an element: comparable, hashable, and not a container."""
+    """Return whether a value may be a key, an id or an element: comparable, hashable, and not a container."""
     if type(value) in _PLAIN:
         if isinstance(value, float):
             return not math.isnan(value)

@@ -132,7 +132,7 @@ def settle(seen: Observations, registers: Mapping[Hashable, RegisterOrder], grap
 def _demanded(
     seen: Observations, registers: Mapping[Hashable, RegisterOrder], graph: Graph, level: Level, sight: Sight
 ) -> tuple[Finding | None, Mapping[Hashable, RegisterOrder], Graph]:
-    """What the demands of what was seen lead to: a finding, or else the orders and the graph with them."""
+    """Conclusion from the demands of what was seen: a finding, or else the orders and the graph with them."""
     sentences = Sentences(seen, registers, sight)
     for name, links in sight.missed.items():
         return Finding(name, sentences.of(links), against=(level.name,)), registers, graph
@@ -152,12 +152,12 @@ def _some(keys: Mapping[Hashable, object]) -> str:
 
 
 def _snapshots(level: Level) -> bool:
-    """Whether the level forbids anti-dependencies that are apart, and allows adjacent ones: snapshot isolation."""
+    """Return whether the level forbids anti-dependencies that are apart, and allows adjacent ones: snapshot isolation."""
     return "G-nonadjacent-item" in level.cycles and "G2-item" not in level.cycles
 
 
 def _two_places(level: Level) -> bool:
-    """Whether a transaction reads at one moment and writes at another."""
+    """Return whether a transaction reads at one moment and writes at another."""
     return _snapshots(level) or PREFIX in level.cycles
 
 
@@ -240,12 +240,12 @@ class _Search:
         self._schedule = _Schedule(graph, level, groups, self._readers)
 
     def first(self) -> bool:
-        """Whether the first order that comes to mind is possible."""
+        """Return whether the first order that comes to mind is possible."""
         self.tried += 1
         return self._fails([])[0] is None
 
     def solve(self) -> _Refuted | None:
-        """Why no order is possible; None if one is.
+        """Reason why no order is possible; None if one is.
 
         Raises:
             _SpentError: The budget does not suffice.
@@ -254,11 +254,11 @@ class _Search:
         return self._solve([])
 
     def possible(self, supposed: Sequence[Pair]) -> bool:
-        """Whether an order with these pairs is possible: the one that comes to mind."""
+        """Return whether an order with these pairs is possible: the one that comes to mind."""
         return self._fails(supposed)[0] is None
 
     def open_orders(self) -> OrderSolver:
-        """What is open, for a solver."""
+        """Orders that are open, for a solver."""
         rank, _ = self._schedule.ranks([])
         apart = _snapshots(self.level)
         return OrderSolver(self.graph, self.groups, self._known, self._readers, rank, apart=apart)
@@ -386,7 +386,7 @@ class _Search:
 
 
 class _Solved:
-    """What is known decides of open orders, and a solver beyond it (`simtx.histories.solver`), where a level forbids every cycle of a graph.
+    """Decision of open orders by what is known, and by a solver beyond it (`simtx.histories.solver`), where a level forbids every cycle of a graph.
 
     Attributes:
         at_once: Whether what is known leads to an order that is possible.
@@ -408,7 +408,7 @@ class _Solved:
         self.large = solver_available() and self._solver.open > _MANY_PAIRS
 
     def refuted(self) -> _Refuted | None:
-        """Why no order is possible; None if one is.
+        """Reason why no order is possible; None if one is.
 
         Raises:
             _SpentError: Nobody knows.

@@ -100,7 +100,7 @@ class _Reader:
                 self._made.setdefault(id(version.local), {}).setdefault(name, []).append(version.number)
 
     def reads(self, local: LocalTransaction) -> list[tuple[str, Any]]:
-        """What it read: (key, the label of the version or None), without what cannot be told."""
+        """Reads of a local transaction: (key, the label of the version or None), without what cannot be told."""
         found = [(f"{local.node}/{read.key}", self._version(local, read)) for read in local.reads or ()]
         return [(name, label) for name, label in found if label is not _DROPPED]
 
@@ -118,7 +118,7 @@ class _Reader:
         return key.shown(likeliest)
 
     def writes(self, local: LocalTransaction, *, stays: bool = False) -> list[list[Any]]:
-        """What it wrote, without what a compensation only takes back; `stays`: only what a compensation has left for good, or all but that."""
+        """Writes of a local transaction, without what a compensation only takes back; `stays`: only what a compensation has left for good, or all but that."""
         written: list[list[Any]] = []
         for name, numbers in self._made.get(id(local), {}).items():
             versions = [self.keys[name].versions[number - 1] for number in numbers]
@@ -202,7 +202,7 @@ def _queries(one: BusinessTransaction, reader: _Reader) -> dict[int, list[tuple[
 
 
 def _undo(one: BusinessTransaction, traces: list[LocalTransaction], reader: _Reader) -> Transaction:
-    """What the compensations of a transaction have left for good, as a transaction that has committed."""
+    """Writes that the compensations of a transaction have left for good, as a transaction that has committed."""
     ops = [op for local in traces for op in reader.writes(local, stays=True)]
     start, end = min(local.start for local in traces), max(local.end for local in traces)
     return {"id": f"t{one.tx} undo", "status": OK, "start": start, "end": end, "ops": ops}

@@ -176,7 +176,7 @@ class Sentences:
         raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
 
     def _because(self, key: Hashable, before: int, after: int, why: str) -> str:
-        """Why the write of one transaction came before that of another: by what is granted, or by what was seen."""
+        """Reason why the write of one transaction came before that of another: by what is granted, or by what was seen."""
         if why != SIGHT or self._sight is None:
             return why
         return self._if_seen(self._sight, self._sight.edges[before, after, key])

@@ -1,7 +1,7 @@
 """Derives from what each transaction has seen of the others the order of the versions.
 
-Read atomicity and causal consistency ask one thing of the order of commits: if a transaction reads a version of a key, then whoever else has
-written the key, and was seen by the reader, comes before the writer of that version. Both sides are known, so that every such demand is an edge
+Read atomicity and causal consistency ask one thing of the order of commits. Let a transaction read a version of a key, and see somebody else who has
+written the key: this one comes before the writer of that version. Both sides are known, so that every such demand is an edge
 of its own. The history is of the level exactly if these edges, the reads and the session order form no cycle (Biswas and Enea, OOPSLA 2019,
 sections 3 and 4). No order need be made up.
 
@@ -109,7 +109,7 @@ class Sight:
         self.edges.setdefault((writer, other, key), Forced(writer, other, kind, key, reader))
 
     def _lacks(self, writer: int, key: Hashable, length: int) -> bool:
-        """Whether a read of so many appends of a list is without one of this writer's."""
+        """Return whether a read of so many appends of a list is without one of this writer's."""
         places = self.seen.lists[key].places()
         return any(places.get(value, math.inf) >= length for value in self._accesses[writer].wrote[key])
 
@@ -178,7 +178,7 @@ def extended(registers: Mapping[Hashable, RegisterOrder], demands: Iterable[Forc
 
 
 def _accesses(seen: Observations) -> dict[int, _Access]:
-    """What each committed transaction has read and written, without reads that tell nothing or are an anomaly by themselves."""
+    """Reads and writes of each committed transaction, without reads that tell nothing or are an anomaly by themselves."""
     history = seen.history
     result: dict[int, _Access] = {}
     for index in seen.committed:
@@ -210,7 +210,7 @@ def _common(read: Mapping[Hashable, object], wrote: Mapping[Hashable, object]) -
 def _appended_with_others(
     seen: Observations, accesses: Mapping[int, _Access]
 ) -> dict[Hashable, tuple[list[int], list[int]]]:
-    """Of each list the places of the appends whose transactions have written other keys as well, and these transactions."""
+    """Places of the appends of each list whose transactions have written other keys as well, and these transactions."""
     result: dict[Hashable, tuple[list[int], list[int]]] = {}
     for key, order in seen.lists.items():
         writers = seen.history.writers.get(key, {})
@@ -320,7 +320,7 @@ class _Before:
     def _writers(
         self, bits: Mapping[int, int]
     ) -> tuple[dict[Hashable, int], dict[Hashable, tuple[list[float], list[int]]]]:
-        """Who wrote each register; and of each list the places of the appends, and who made the appends from each of them on."""
+        """Writer of each register; and of each list the places of the appends, and who made the appends from each of them on."""
         registers: defaultdict[Hashable, int] = defaultdict(int)
         found: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
         for writer, bit in bits.items():

@@ -1,8 +1,8 @@
 """Decides by a solver for propositional logic which order of the writes is possible, where the search of `simtx.histories.proof` has used up its budget.
 
-What is forbidden must be a cycle of a graph: under serializability any, under snapshot isolation one in which no anti-dependency follows another, which is any cycle
-of a graph with two copies of each transaction (reached by an anti-dependency, or not). A variable says of two writes to one key which comes first. The solver makes up an order, the cycles
-that it closes become clauses (not all of these pairs), and the solver goes on, until an order closes none or none is left. So it learns from every cycle, where the search
+What is forbidden must be a cycle of a graph. Under serializability it is any cycle. Under snapshot isolation it is one in which no anti-dependency follows another, which is any cycle
+of a graph with two copies of each transaction (reached by an anti-dependency, or not). A variable says of two writes to one key which comes first. The solver makes up an order, and the cycles
+that it closes become clauses (not all of these pairs). The solver goes on until an order closes none or none is left. So it learns from every cycle, where the search
 forgets it. Before that, pairs of which one way would close a cycle with what is known are decided, over and over, as PolySI does.
 
 Sources: K. Huang and others, "Efficient black-box checking of snapshot isolation in databases" (PolySI), PVLDB 16(6), 2023; J. Zhang and others, "Viper: A fast snapshot isolation checker", EuroSys
@@ -35,11 +35,11 @@ _NODES: Final = 20_000
 _CYCLES: Final = 400
 """Cycles that are learned of one order."""
 _PRUNED: Final = 12
-"""How often pairs are decided by what is known."""
+"""Number of times that pairs are decided by what is known."""
 
 
 def available() -> bool:
-    """Whether the solver is installed: the extra ``solver``."""
+    """Return whether the solver is installed: the extra ``solver``."""
     return find_spec("pysat") is not None
 
 
@@ -175,7 +175,7 @@ class OrderSolver:
         return any(reach[target] >> source & 1 for source, target in self._of(pair))
 
     def _reach(self) -> list[int] | None:
-        """For each node the nodes that it leads to, as the bits of a number; None if there is a cycle."""
+        """Nodes that each node leads to, as the bits of a number; None if there is a cycle."""
         count = self._nodes * (2 if self._apart else 1)
         edges = [*self._base, *(edge for pair in self.facts for edge in self._of(pair))]
         following, order = in_order(count, edges)
@@ -192,7 +192,7 @@ class OrderSolver:
     # --- the solver -----------------------------------------------------------------------------------------------------------------
 
     def solve(self) -> Answer:
-        """Whether an order is possible."""
+        """Find out whether an order is possible."""
         from pysat.solvers import Solver
 
         whole = len(self._variables) // 2
@@ -254,7 +254,7 @@ class OrderSolver:
     def _circle(
         self, pairs: Sequence[Pair]
     ) -> tuple[list[tuple[int, int, int]], list[Pair | None], dict[int, list[tuple[int, int]]]]:
-        """Of the edges that are on cycles of an order: those that follow from a pair, which pair it is by edge, and where each node leads."""
+        """Edges that are on cycles of an order: those that follow from a pair, which pair it is by edge, and where each node leads."""
         edges = list(self._base)
         owners: list[Pair | None] = [None] * len(edges)
         for pair in pairs:
@@ -273,7 +273,7 @@ class OrderSolver:
     # --- why not ----------------------------------------------------------------------------------------------------------------------
 
     def _evidence(self, cycles: Iterable[frozenset[Pair]]) -> tuple[frozenset[Pair], ...]:
-        """These cycles, and those that have decided the pairs that they take for known: with them nothing is supposed that no cycle shows."""
+        """Add to these cycles those that have decided the pairs that they take for known: with them nothing is supposed that no cycle shows."""
         waiting = deque(cycles)
         found: dict[frozenset[Pair], None] = {}
         shown: set[Pair] = set()
@@ -316,7 +316,7 @@ def _turned(pair: Pair) -> Pair:
 
 
 def _way(out: Mapping[int, Sequence[tuple[int, Any]]], start: int, goal: int) -> list[Any] | None:
-    """What the edges of a shortest way carry, or None if there is none."""
+    """Values that the edges of a shortest way carry, or None if there is none."""
     came: dict[int, tuple[int, Any]] = {start: (start, None)}
     queue = deque([start])
     while queue:

@@ -8,8 +8,8 @@ can have shown it.
 sees it then has a dirty read (`G1a`). The compensation takes it back, and what a reader sees behind it is what others have left: the last
 change whose transaction is still in place, the initial value if there is none. So a change by a compensation is no version of its own, if
 
-- it brings the sum of the changes of its transaction to this key back to zero (the inverse of an addition commutes with what others have
-  added meanwhile), or
+- it brings the sum of the changes of its transaction to this key back to zero: the inverse of an addition commutes with what others have
+  added meanwhile; or
 - it overwrites the key with the value from before the first change of its transaction: what others have written meanwhile is lost, and
   who reads the key afterwards sees the state before both.
 
@@ -70,7 +70,7 @@ class Key:
         return self.initial if number == 0 else self.versions[number - 1].new
 
     def shown(self, number: int) -> str | None:
-        """What a reader of this version sees, None for the initial value."""
+        """Label that a reader of this version sees, None for the initial value."""
         visible = 0 if number == 0 else self.versions[number - 1].visible
         return self.versions[visible - 1].label if visible else None
 
@@ -155,7 +155,7 @@ class _Effects:
         self.size = max(self.size, abs(version.old), abs(version.new), 1.0)
 
     def taken_back(self, name: str, version: Version, stack: list[int]) -> bool:
-        """Whether this change by a compensation takes all of it back; the stack is brought up to date then."""
+        """Return whether this change by a compensation takes all of it back; the stack is brought up to date then."""
         if abs(self.net) <= _NOTHING * self.size:
             for position, number in self.entries:
                 if position < len(stack) and stack[position] == number:

@@ -49,12 +49,12 @@ def quantiles(durations: Durations | Any, levels: Sequence[float], weights: Dura
 
 
 def _all_ended(values: npt.NDArray[np.float64]) -> bool:
-    """Whether all of them are finite: of many, by their sum."""
+    """Return whether all of them are finite: of many, by their sum."""
     return math.isfinite(values.sum())
 
 
 def _between(ended: npt.NDArray[np.float64], place: float) -> float:
-    """What stands at a place among sorted values, linear between two of them, by the arithmetic of `numpy.quantile`."""
+    """Value at a place among sorted values, linear between two of them, by the arithmetic of `numpy.quantile`."""
     before = math.floor(place)
     share = place - before
     low, high = float(ended[before]), float(ended[min(before + 1, len(ended) - 1)])

@@ -25,8 +25,8 @@ def controlled(
 ) -> Interval:
     """Mean with the interval of the regression on controls.
 
-    Each control costs a degree of freedom: with n replications and q of them, the variance that is left is multiplied by about
-    (n - 2) / (n - q - 2), so that one that explains little makes it worse.
+    Each control costs a degree of freedom. With n replications and q of them, the variance that is left is multiplied by about
+    (n - 2) / (n - q - 2): one that explains little makes it worse.
 
     Args:
         values: One a replication.

@@ -35,7 +35,7 @@ COUNTERS: Final[Mapping[str, Entries]] = MappingProxyType(
         "requests_repeated": Entries("ask"),
     }
 )
-"""By the name of the metric, in the order of the summary."""
+"""Counters by the name of the metric, in the order of the summary."""
 
 
 def by_kind() -> dict[str, list[tuple[str, str]]]:

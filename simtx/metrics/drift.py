@@ -28,7 +28,7 @@ def conserved(scenario: Scenario) -> list[Invariant]:
 
 
 def weights(scenario: Scenario, service: str) -> list[tuple[str, tuple[float, ...]]]:
-    """What the keys of one service count in each conserved quantity: (key prefix, one weight a quantity)."""
+    """Weights of the keys of one service in each conserved quantity: (key prefix, one weight a quantity)."""
     quantities = conserved(scenario)
     found: dict[str, list[float]] = {}
     for index, invariant in enumerate(quantities):
@@ -41,7 +41,7 @@ def weights(scenario: Scenario, service: str) -> list[tuple[str, tuple[float, ..
 def shifts(
     changes: Mapping[str, tuple[float, float]], weighted: Sequence[tuple[str, tuple[float, ...]]]
 ) -> list[float] | None:
-    """By how much changes of values (old, new) by key move every conserved quantity, or None if by nothing."""
+    """Amounts by which changes of values (old, new) by key move every conserved quantity, or None if by nothing."""
     moved: list[float] | None = None
     for key, (old, new) in changes.items():
         for prefix, factors in weighted:

@@ -17,13 +17,13 @@ else:
 
 COMMITTED: Final = "committed_share"
 MUCH_LESS: Final = 0.05
-"""By so much less a strategy may not commit, or its times say nothing: what it aborts early also ends early."""
+"""Share of transactions: if a strategy commits less by so much, its times say nothing, for what it aborts early also ends early."""
 _OF_ALL: Final = ("latency_", "decision_", "settle_", "window_")
 _SHOWN = 6  # names that contain what was asked for
 
 
 def of_all(metric: str) -> bool:
-    """Whether a metric is a time of all transactions, also of those that were aborted."""
+    """Return whether a metric is a time of all transactions, also of those that were aborted."""
     return metric.startswith(_OF_ALL) and "_committed_" not in metric
 
 

@@ -51,6 +51,6 @@ class GroupRecord:
     waiting: list[float] = field(default_factory=list)
 
     def waits(self, now: float, more: int) -> None:
-        """So many events more wait from now on."""
+        """Note that so many events more wait from now on."""
         self.waiting.append((self.waiting[-1] if self.waiting else 0.0) + more)
         self.times.append(now)

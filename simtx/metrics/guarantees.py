@@ -47,12 +47,12 @@ PROPERTIES: Final[Mapping[str, str]] = {
 GUARANTEE: Final = "guarantee"
 """The law under which a run's findings name what it has violated."""
 VIOLATED: Final = "VIOLATED"
-"""How the line of such a finding begins."""
+"""Beginning of the line of such a finding."""
 LISTED: Final = 100
 """Violations of one property that are kept; all are counted."""
 
 SPLIT, DOUBLED, EARLY = 1, 2, 4
-"""What is noticed of a transaction while the run goes on: decided both ways, an effect too often, undone too early."""
+"""Bits of what is noticed of a transaction while the run goes on: decided both ways, an effect too often, undone too early."""
 REFUSING: Final = 8
 """The bit of the first step that was to be refused, and is booked as done; that of the next one is the next."""
 
@@ -219,7 +219,7 @@ def _place(one: Broken) -> tuple[int, int]:
 def examined(
     seen_answer: str, outcome: str, *, committed: bool, watch: int, claims: Sequence[tuple[str, int, str]]
 ) -> bool:
-    """Whether a transaction of which every step is there as it ought to be has to be looked at for something else."""
+    """Return whether a transaction of which every step is there as it ought to be has to be looked at for something else."""
     if watch or outcome in ("lost", "incomplete"):
         return True
     # Where every step is in force, that a step was done is true: only that one was refused is not.
@@ -229,12 +229,12 @@ def examined(
 
 
 def claim(message: Message) -> tuple[str, int, str] | None:
-    """What an event says of a step, if it is one that can be true or not."""
+    """Claim of an event about a step, if it is one that can be true or not."""
     return claimed(message.kind, cause_of(message))
 
 
 def claimed(kind: str, cause: Sequence[Any] | None) -> tuple[str, int, str] | None:
-    """What an event of this kind and cause says of a step, if it is one that can be true or not."""
+    """Claim of an event of this kind and cause about a step, if it is one that can be true or not."""
     if cause is None or kind not in ("step-done", "completed", "step-refused"):
         return None
     _, index, what = cause
@@ -242,7 +242,7 @@ def claimed(kind: str, cause: Sequence[Any] | None) -> tuple[str, int, str] | No
 
 
 def behind(steps: Iterable[StepSpec] | Iterable[Step]) -> tuple[tuple[int, ...], ...]:
-    """For each step those that come after it, directly or not."""
+    """Steps that come after each step, directly or not."""
     listed: list[Any] = list(steps)
     found: list[set[int]] = [set() for _ in listed]
     for step in reversed(listed):
@@ -252,7 +252,7 @@ def behind(steps: Iterable[StepSpec] | Iterable[Step]) -> tuple[tuple[int, ...],
 
 
 def left_out(scenario: Scenario) -> dict[str, tuple[frozenset[str], tuple[str, ...]]]:
-    """By service: keys, and prefixes of keys, of which no sum of changes says what they hold: they are overwritten, or not put back as they were."""
+    """Keys, and prefixes of keys, by service, of which no sum of changes says what they hold: they are overwritten, or not put back as they were."""
     keys: dict[str, set[str]] = {name: set() for name in scenario.services}
     for step in scenario.transaction.steps:
         everything = (*step.operations, *step.compensation)
@@ -301,7 +301,7 @@ class Watched(Protocol):
 
     @property
     def broken_counts(self) -> Mapping[str, int]:
-        """How often each property was violated."""
+        """Number of violations of each property."""
 
     @property
     def watched(self) -> Sequence[str]:
@@ -349,7 +349,7 @@ def culprits(trace: Iterable[LogEntry], service: str, key: str) -> list[int]:
 
 
 def _true(seen: Seen, writing: Sequence[int], kind: str, index: int, what: str) -> bool:
-    """Whether what an event says of its cause is so; steps that only read leave nothing to judge by."""
+    """Return whether what an event says of its cause is so; steps that only read leave nothing to judge by."""
     if index >= len(seen.places) or seen.places[index] is None:
         return True
     did, undid = seen.actions[index], seen.undone[index]

@@ -9,8 +9,8 @@ decides how:
   transformation of the t statistic ("On the removal of skewness by transformation", J. R. Statist. Soc. B 54, 1992, 221-228) corrects for the
   skewness of the sample. That of 10 to 50 values is too small on average, so it is taken times `_STRENGTH`, which was chosen by coverage;
 - a **share** or a **count**: the same, uncorrected, towards the middle of its range. Shares vary from run to run by more than chance (one crash aborts
-  many transactions together), so that an interval over the pooled transactions, such as Wilson's, would be too short;
-- what was **never seen** (a count of 0, a share of 0 or 1 in every run) has an exact one-sided bound on the share of the runs that have any.
+  many transactions together). So an interval over the pooled transactions, such as Wilson's, would be too short;
+- what was **never seen** (a count of 0, a share of 0 or 1 in every run): an exact one-sided bound on the share of the runs that have any.
 
 An interval never leaves the range of its quantity. How often each contains the truth is measured by ``python benchmarks/coverage.py``
 and stands in docs/statistics.md.
@@ -78,7 +78,7 @@ class Interval(NamedTuple):
 
     @property
     def never(self) -> bool:
-        """Whether it is about something that was never seen, or always: the ends are exact and bound the share of runs."""
+        """Return whether it is about something that was never seen, or always: the ends are exact and bound the share of runs."""
         return self.method == NEVER
 
 
@@ -320,5 +320,5 @@ def kind_of(metric: str) -> Kind:
 
 
 def as_json(one: Interval) -> dict[str, Any]:
-    """For machines: the fields, with ``half_width``."""
+    """Fields for machines, with ``half_width``."""
     return {**one._asdict(), "half_width": one.half_width}

@@ -9,7 +9,7 @@ figures; `Run.warnings` and `Comparison.warnings` show them.
   too short for what it holds.
 - ``flow``: every transaction that clients have asked for is there once, and is decided or open.
 - ``censored``: more than 1 % had not ended when they were last looked at.
-- ``capacity``: workers, a serial log device, the process of a node on a host, or the most popular key are in use for 90 % of the time or more, or would be.
+- ``capacity``: something is in use for 90 % of the time or more, or would be: workers, a serial log device, the process of a node on a host, the most popular key.
 - ``start``: what was measured begins before a steady state (MSER-5, `simtx.metrics.warmup`).
 - ``quantile``: fewer than ten observations lie beyond a quantile.
 - ``fault``: a fault of the scenario has never struck.
@@ -213,7 +213,7 @@ def thin(metric: str, transactions: float) -> str:
 
 
 def start(transactions: pd.DataFrame, warmup: float) -> Iterator[Finding]:
-    """What was measured begins before a steady state, by more than noise and by more than matters."""
+    """Warn if what was measured begins before a steady state, by more than noise and by more than matters."""
     times = transactions["decision_ms"].to_numpy(dtype=float)
     arrivals = transactions["arrival_s"].to_numpy(dtype=float)
     kept = np.isfinite(times)

@@ -189,7 +189,7 @@ class TransactionLedger:
         return record
 
     def times(self) -> tuple[float, float, float, float]:
-        """When it sweeps: after so many seconds without news, next at; likewise, when it lets plans go."""
+        """Times of its sweeps: after so many seconds without news, next at; likewise, when it lets plans go."""
         return self._grace, self._next_sweep, _SOON, self._next_lighten
 
     def decided(self, record: TransactionRecord, committed: bool, now: float) -> None:
@@ -203,7 +203,7 @@ class TransactionLedger:
             record.watch |= SPLIT
 
     def told(self, record: TransactionRecord, messages: Iterable[Message]) -> None:
-        """These events were committed to an outbox; what they say of a step is looked at when all is over."""
+        """Note these events, which were committed to an outbox; what they say of a step is looked at when all is over."""
         known = record.claims
         for message in messages:
             said = claim(message)
@@ -216,7 +216,7 @@ class TransactionLedger:
             record.claims += tuple(one for one in claims if one not in record.claims)
 
     def late(self, service: str, changes: Mapping[str, float]) -> None:
-        """What a transaction of which the plan is gone has changed yet."""
+        """Add what a transaction of which the plan is gone has changed yet."""
         sums = self._beside.setdefault(service, {})
         for key, change in changes.items():
             sums[key] = sums.get(key, 0.0) + change
@@ -231,7 +231,7 @@ class TransactionLedger:
         return found
 
     def _weigh(self, record: TransactionRecord) -> None:
-        """Whether each step of a decided transaction is in force exactly as the decision says."""
+        """Note whether each step of a decided transaction is in force exactly as the decision says."""
         if (record.done != (record.writing if record.decision == COMMITTED else 0)) is not record.open:
             record.open = not record.open
             self.unsettled += 1 if record.open else -1
@@ -283,7 +283,7 @@ class TransactionLedger:
             self._shift(record, shifts, now)
 
     def _look_behind(self, record: TransactionRecord, steps: Iterable[int]) -> None:
-        """Whether anything that came after these steps is in force, although they were undone."""
+        """Note whether anything that came after these steps is in force, although they were undone."""
         for index in steps:
             if any(record.actions[later] > record.undone[later] for later in self._behind[index]):
                 record.watch |= EARLY
@@ -320,7 +320,7 @@ class TransactionLedger:
             record.in_doubt += seconds
 
     def still_locked(self, tx: int, locks: int, seconds: float) -> None:
-        """Somebody holds so many row locks, and has for so many seconds, summed over them."""
+        """Note that somebody holds so many row locks, and has for so many seconds, summed over them."""
         self.still_open = self.still_open._replace(locks=self.still_open.locks + locks)
         if (record := self.active.get(tx)) is not None:
             record.lock_hold += seconds
@@ -369,7 +369,7 @@ class TransactionLedger:
             del self.young[record.tx]
 
     def _shape(self, plan: Plan) -> Plan:
-        """Which steps a plan has, where, and whether they change data: one object for all plans of a shape."""
+        """Steps of a plan: which, where, and whether they change data. One object for all plans of a shape."""
         key = tuple([(step.service, writes(step.operations)) for step in plan.steps])
         shape = self._shapes.get(key)
         if shape is None:
@@ -475,7 +475,7 @@ class TransactionLedger:
 
 
 def settled(record: TransactionRecord) -> bool:
-    """Whether every effect is there exactly as often as the decision says."""
+    """Return whether every effect is there exactly as often as the decision says."""
     wanted = 1 if record.decision == COMMITTED else 0
     for step, done, undone in zip(record.plan.steps, record.actions, record.undone, strict=True):
         if done - undone != wanted and writes(step.operations):
@@ -484,13 +484,13 @@ def settled(record: TransactionRecord) -> bool:
 
 
 def traceless(record: TransactionRecord) -> bool:
-    """Whether nobody works on it, and nothing of it was ever sent or made durable: only who has received its request knew of it."""
+    """Return whether nobody works on it, and nothing of it was ever sent or made durable: only who has received its request knew of it."""
     written = record.forced or record.lazy or record.first_effect == record.first_effect
     return not (record.actors or record.messages or record.broker_messages or written)
 
 
 def intends_commit(record: TransactionRecord, outcome: str) -> bool:
-    """Whether the effects of this transaction ought to be there in the end.
+    """Return whether the effects of this transaction ought to be there in the end.
 
     Decided ones: as decided. Undecided ones: a transaction of which something was applied and that nobody refused was meant to go on.
     """

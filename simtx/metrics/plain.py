@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 INFINITY = "Infinity"
-"""How JSON says that something had not ended: the text that Protocol Buffers' JSON has for it, and that ``float`` in Python and ``Number`` in
+"""Text by which JSON says that something had not ended: the one that Protocol Buffers' JSON has for it, and that ``float`` in Python and ``Number`` in
 JavaScript read back."""
 
 

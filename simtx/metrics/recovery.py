@@ -22,7 +22,7 @@ _TOLERANCE: Final = 1e-9
 
 
 def target(fault: Fault, *, votes: bool = True) -> str:
-    """To whom a fault of a scenario happens: a node, or links.
+    """Target of a fault of a scenario: a node, or links.
 
     Args:
         fault: The fault.

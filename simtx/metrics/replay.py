@@ -91,7 +91,7 @@ Claims: TypeAlias = tuple[tuple[str, int, str], ...]
 
 
 def _claims(branch: Any) -> Claims:
-    """What the outbox rows of a branch say of steps, from the text of a log."""
+    """Claims of the outbox rows of a branch about steps, from the text of a log."""
     rows = branch.get("outbox", ()) if isinstance(branch, dict) else ()
     found = (
         claimed(row.get("kind", ""), row["body"].get("cause")) for row in rows if isinstance(row.get("body"), dict)
@@ -256,7 +256,7 @@ class Replay:
         )
 
     def _stations(self) -> Stations:
-        """What the log tells of queues: not when somebody has begun to wait."""
+        """Figures of queues, as far as the log tells them: not when somebody has begun to wait."""
         return Stations(
             arrivals=self.arrivals,
             workers={name: one.counted for name, one in self.workers.items()},

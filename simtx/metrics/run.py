@@ -63,7 +63,7 @@ class Violation:
         return culprits(self._run.trace, self._found.service, self._found.key)
 
     def story(self) -> str:
-        """How it came to it: the finding, and what the event log says of its transaction, of the first one if there are several.
+        """Account of how it came to it: the finding, and what the event log says of its transaction, of the first one if there are several.
 
         If the log was not recorded, the run is played again.
         """
@@ -267,7 +267,7 @@ class Run:
 
     @property
     def recorded(self) -> bool:
-        """Whether the event log is there, or would have to be made by playing the run again."""
+        """Return whether the event log is there, or would have to be made by playing the run again."""
         return isinstance(self._trace, EventLog)
 
     @named

@@ -24,7 +24,7 @@ from simtx.metrics.intervals import Floats, Interval, check_confidence, t_quanti
 
 SECTIONS: Final = 10
 CLUSTERS: Final = 100
-"""So often must a run go beyond a quantile, and come back, for an interval: ten times a section."""
+"""Times that a run must go beyond a quantile, and come back, for an interval: ten times a section."""
 METHOD: Final = "ten sections of one run"
 TOO_SHORT: Final = "too short for an interval"
 POOLED: Final = "sections of replications"

@@ -38,13 +38,13 @@ class Station:
         self.exits = 0.0
 
     def enter(self, now: float) -> None:
-        """Somebody comes."""
+        """Note that somebody comes."""
         self.arrivals += 1
         self.present += 1
         self.entries += now
 
     def leave(self, now: float, since: float) -> None:
-        """Somebody leaves, who has been here since then."""
+        """Note that somebody leaves, who has been here since then."""
         self.departures += 1
         self.present -= 1
         self.exits += now
@@ -86,7 +86,7 @@ class Counts(NamedTuple):
     stayed: float = 0.0
 
     def since(self, before: Counts) -> Counts:
-        """What was counted between two times, of which `before` is the first."""
+        """Counts between two times, of which `before` is the first."""
         return Counts(
             self.arrivals - before.arrivals,
             self.departures - before.departures,
@@ -108,7 +108,7 @@ class Locks(NamedTuple):
     held: float = 0.0
 
     def since(self, before: Locks) -> Locks:
-        """What was counted between two times, of which `before` is the first."""
+        """Counts between two times, of which `before` is the first."""
         return Locks(self.taken - before.taken, self.held - before.held)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OUTCOMES: Final = ("committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
 DECISIONS: Final = ("committed", "aborted")
-"""By the numbers of the ledger, from 1; 0 is undecided."""
+"""Decisions by the numbers of the ledger, from 1; 0 is undecided."""
 
 _DURATIONS: Final = ("latency_ms", "decision_ms", "settle_ms", "window_ms")
 _LEVELS: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
@@ -28,9 +28,9 @@ _LEVELS: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 def transactions_frame(data: RunData) -> pd.DataFrame:
     """The columns of a run as a table, ordered by transaction, durations in milliseconds.
 
-    A duration is not a number if it had not ended with the run. A transaction has settled when it is decided, each of its effects is in
-    force exactly as often as the decision says, and nobody works on it any more; one that has no effect settles when it is decided, and its
-    window is 0.
+    A duration is not a number if it had not ended with the run. A transaction has settled when three things are true: it is decided, each of its
+    effects is in force exactly as often as the decision says, and nobody works on it any more. One that has no effect settles when it is decided,
+    and its window is 0.
     """
     order = _order(np.asarray(data.columns["tx"]))
 
@@ -83,7 +83,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
 
 
 def _order(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Where each transaction stands, by its number: found without sorting if no number is missing, as usual."""
+    """Place of each transaction, by its number: found without sorting if no number is missing, as usual."""
     count = len(numbers)
     if count and numbers.min() >= 0 and numbers.max() < count:
         places = np.full(count, -1, dtype=np.intp)
@@ -99,7 +99,7 @@ def durations(
     deadline: float = math.inf,
     weights: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
-    """How long measured transactions take, and how many of them had not ended with the run.
+    """Durations of measured transactions, and the number of those that had not ended with the run.
 
     Those of committed transactions cover everything that was not decided to abort: what was undecided at the end may commit still, and
     counts as not ended. Else a longer outage would give better figures, as fewer of those that wait for its end would be among them.
@@ -121,7 +121,7 @@ def _durations(
     deadline: float,
     weights: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
-    """As `durations`, of columns of numbers; `kept`: which transactions were not decided to abort."""
+    """Compute what `durations` does, of columns of numbers; `kept`: which transactions were not decided to abort."""
     numbers: dict[str, float] = {}
     for name, rows, column in (
         ("latency", None, "latency_ms"),

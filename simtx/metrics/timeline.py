@@ -25,7 +25,7 @@ SAMPLES: Final = 200
 
 _SHORTEST: Final = 1e-3
 LEVELS: Final = ("queue", "lock_queue", "relay", "broker")
-"""What the event log says by itself of no moment: local transactions that wait for a worker or for a lock, outbox rows not yet marked, messages
+"""Levels that the event log by itself gives at no moment: local transactions that wait for a worker or for a lock, outbox rows not yet marked, messages
 that the broker holds."""
 
 
@@ -183,7 +183,7 @@ def frame(data: Any) -> pd.DataFrame:
 
 
 def not_measured(data: Any) -> str:
-    """Which columns no sample has a figure of, as a warning says it: ``lock_queue_*, broker_*``; empty if there is none."""
+    """Columns of which no sample has a figure, as a warning says it: ``lock_queue_*, broker_*``; empty if there is none."""
     samples = frame(data)
     empty = [name for name in samples.columns if len(samples) and samples[name].isna().all()]
     return ", ".join(
@@ -201,7 +201,7 @@ def backlog(samples: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 
 def waiting(count: int, columns: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """As `backlog`, of so many samples by the names of their columns."""
+    """Compute what `backlog` does, of so many samples by the names of their columns."""
     total = np.zeros(count)
 
     def known(level: str, service: str) -> npt.NDArray[np.float64]:

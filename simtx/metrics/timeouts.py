@@ -56,7 +56,7 @@ def mark(milliseconds: float, known: Mapping[str, float]) -> str:
 
 
 def is_quantile(metric: str) -> bool:
-    """Whether a metric is a quantile of a duration in milliseconds."""
+    """Return whether a metric is a quantile of a duration in milliseconds."""
     return _QUANTILE.fullmatch(metric) is not None
 
 

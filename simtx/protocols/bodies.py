@@ -22,7 +22,7 @@ _KINDS: Final = frozenset(get_args(StepKind))
 
 
 def nothing(body: Any) -> bool:
-    """No body."""
+    """Return whether there is no body."""
     return body is None
 
 

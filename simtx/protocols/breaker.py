@@ -4,8 +4,8 @@ Law: after `threshold` consecutive failures no call is let through for `cooldown
 
 Source: Nygard, "Release It!", 2nd edition, 2018, chapter 5, "Circuit Breaker".
 
-Theory of operation. One breaker stands at a caller for each node that it calls. The host asks `allow` before it sends a command, and
-reports `failure` when a machine emits `Suspect` for the node, `success` when a reply of the node arrives. When the breaker
+Theory of operation. One breaker stands at a caller for each node that it calls. The host asks `allow` before it sends a command. It
+reports `failure` when a machine emits `Suspect` for the node, and `success` when a reply of the node arrives. When the breaker
 says no, the host just does not send, which for the protocol is a lost message: its timers and retries go on. So safety cannot depend
 on a breaker, only load and latency do.
 
@@ -62,7 +62,7 @@ class CircuitBreaker:
         self.since = 0.0
 
     def allow(self, now: float) -> bool:
-        """Whether a call may be sent now; a yes while not closed is the one trial call.
+        """Return whether a call may be sent now; a yes while not closed is the one trial call.
 
         If a trial brings neither success nor failure (its caller crashed), another is let through after a further cooldown.
         """

@@ -23,7 +23,7 @@ class BuiltIn:
     policies: Policies | None
 
     def configured(self, policies: Policies) -> Self:
-        """This strategy, with the scenario's policies if it has none of its own."""
+        """Return this strategy, with the scenario's policies if it has none of its own."""
         return self if self.policies is not None else cast("Self", replace(cast("Any", self), policies=policies))
 
     def entry(self: Strategy, plan: Plan) -> str:
@@ -31,7 +31,7 @@ class BuiltIn:
         return self.hub or plan.steps[0].service
 
     def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
-        """No node runs anything beside its transactions."""
+        """Return nothing: no node runs anything beside its transactions."""
         return ()
 
     def diagram(

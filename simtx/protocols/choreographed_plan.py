@@ -43,7 +43,7 @@ class BranchEvent(NamedTuple):
 
 
 def a_branch_event(body: Any) -> bool:
-    """Whether this is the form of such a body."""
+    """Return whether this is the form of such a body."""
     return (
         isinstance(body, BranchEvent)
         and all(map(bodies.index, (body.step, body.source)))

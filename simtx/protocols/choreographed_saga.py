@@ -21,8 +21,8 @@ it is not in force. Of these, one may not have run either. So a report says whet
 The first step is undone last, so its service knows that end; of a saga that is complete, the service of the last step does. No other node knows, and none sees a saga
 that stands still. A monitor does, if there is one (`Choreography.monitor`, `simtx.protocols.saga_monitor`): it gets an event for every step that is done, refused, undone or fenced, and nobody waits for it.
 
-The **graph** is that of the plan, with two additions (`simtx.protocols.choreographed_plan`): a step that comes after none waits for the first one, since the client has one door; and the pivot, or the last step
-of a plan without one, waits for compensatable steps that nothing comes after, since somebody has to know that all are done.
+The **graph** is that of the plan, with two additions (`simtx.protocols.choreographed_plan`). A step that comes after none waits for the first one, since the client has one door. The pivot, or the
+last step of a plan without one, waits for the compensatable steps that nothing comes after: somebody has to know that all are done.
 
 Why it ends. A refusal reaches every step that was done: those before the refused one by the reports that go back, any other by the step that began it, which withdraws it. The graph has
 no cycle, so the steps at its ends report first, and each step waits for those behind it only.
@@ -30,7 +30,7 @@ no cycle, so the steps at its ends report first, and each step waits for those b
 Costs, without faults, of N steps and E edges. All commit: E events; N forced writes, and E - (N - 1) more, one for each report at a join but the last. On a chain these are the
 outbox's: N - 1 events, N forced writes; refused at step k (from 1) 2k - 2 and 2k - 1. On a diamond (a first step, w branches, a join), refused at the join: 4w events, 4w + 1 forced writes. There, if
 K < w branches refuse and the others are done by then: 6w - 1 - 2K events, 5w + 2 - 3K forced writes; if all refuse: 3w - 1 and 2w + 1. The monitor takes one event
-more for each step that is done, refused, undone or fenced, and two forced writes of its own log for each saga that is not over with its first step: its start and its end. Several steps that nothing
+more for each step that is done, refused, undone or fenced. It makes two forced writes of its own log for each saga that is not over with its first step: its start and its end. Several steps that nothing
 comes after are as many ends.
 
 Invariants: those of `simtx.protocols.choreographed_service`.
@@ -100,7 +100,7 @@ class Choreography(BuiltIn):
 
     @property
     def wake_on_commit(self) -> bool:
-        """Whether the host wakes the daemons of a node after a commit that wrote outbox rows."""
+        """Return whether the host wakes the daemons of a node after a commit that wrote outbox rows."""
         return self.wake
 
     def entry(self, plan: Plan) -> str:

@@ -47,7 +47,7 @@ from simtx.protocols.outbox import OutboxService
 from simtx.protocols.policies import Policies
 
 WITHDRAWN: Final = -1
-"""In place of a step behind: a step before has asked this one to undo."""
+"""Number in place of that of a step behind: a step before has asked this one to undo."""
 
 
 class ChoreographedService(OutboxService):

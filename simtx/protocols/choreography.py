@@ -1,6 +1,6 @@
 """Choreography: the services of a transaction pass events from one to the next, and nobody directs them.
 
-Theory of operation. The steps form a **chain**: they are done one after the other in the order of their indexes (a topological order),
+Theory of operation. The steps form a **chain**: they are done one after the other in the order of their indexes (a topological order). This is so
 also where the plan would allow some of them in parallel. A service that has done step i reports to the service of step i + 1 (``step-done``).
 A service whose step is refused reports to the service of the step before (``step-refused``); that one undoes its step and passes the event
 on to the one before it, until step 0 is undone. Only the service of the first step talks to the client, and all it can promise is that
@@ -71,7 +71,7 @@ class StepEvent(NamedTuple):
 
 
 def an_event(body: Any) -> bool:
-    """Whether this is the form of such a body."""
+    """Return whether this is the form of such a body."""
     return (
         isinstance(body, StepEvent)
         and bodies.index(body.step)
@@ -116,7 +116,7 @@ def requested_plan(plan: Plan | None, node: str) -> Plan:
 
 
 def is_point_of_no_return(steps: tuple[Step, ...], index: int) -> bool:
-    """Whether the transaction can no longer be undone once this step is done: the pivot, or the last step of a plan without one."""
+    """Return whether the transaction can no longer be undone once this step is done: the pivot, or the last step of a plan without one."""
     kind = steps[index].kind
     return kind == "pivot" or (kind == "compensatable" and index + 1 == len(steps))
 
@@ -202,12 +202,12 @@ class ChainService(Machine):
         return plan.steps
 
     def _what(self) -> str:
-        """What it works on, for alerts."""
+        """Description of the work of this machine, for alerts."""
         name = self._steps()[self.index].name
         return f"transaction {self.tx} on {self.node}, {'compensation of ' if self.undoing else ''}step '{name}'"
 
     def _too_many_hops(self) -> str:
-        """Why the event that has just come goes no further; empty if it does."""
+        """Reason why the event that has just come goes no further; empty if it does."""
         most = self.policies.maximum_hops
         if self.hops <= most:
             return ""

@@ -94,7 +94,7 @@ class CommitMachine(Machine):
         return [*last, FORGET]
 
     def forget(self, _event: Event) -> list[Effect]:
-        """Nothing is left to do; the note in the table says why."""
+        """End here: the note in the table says why nothing is left to do."""
         return self.over()
 
     def timer(self, kind: str, delay: float) -> SetTimer:

@@ -91,7 +91,7 @@ class Operation:
 
     Attributes:
         key: The key inside the store of the step's service.
-        kind: ``add`` changes the value by `amount` (commutative), ``set`` overwrites it with `amount`, ``read`` leaves it alone,
+        kind: ``add`` changes the value by `amount` (commutative), ``set`` overwrites it with `amount`, ``read`` leaves it alone;
             ``refuse`` stands for a business rule that says no, whatever the data.
         amount: The change or the new value.
         low: Guard: the local transaction is refused if the value would then be below; for a ``read``, if it is.
@@ -429,7 +429,7 @@ class Suspect:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Alert:
-    """Somebody has to look: the reason is recorded, counted and shown. `stuck` marks a transaction that waits for an operator."""
+    """Call for somebody to look: the reason is recorded, counted and shown. `stuck` marks a transaction that waits for an operator."""
 
     reason: str
     stuck: bool = False
@@ -627,7 +627,7 @@ class Strategy(Protocol):
 
     @property
     def uses_broker(self) -> bool:
-        """Whether the machines publish events."""
+        """Return whether the machines publish events."""
 
     @property
     def hub(self) -> str | None:

@@ -1,7 +1,7 @@
 """Log-once votes (Cornus): the votes stand in a store that all share, so that nobody has to wait for a coordinator.
 
-**Law.** That of two-phase commit (all participants reach the same outcome, it is the one that the client was told, and it is commit only if every participant durably voted for
-it), and this: as long as the vote store can be reached, every participant that is up learns the outcome, whoever else is down.
+**Law.** That of two-phase commit: all participants reach the same outcome, which is the one that the client was told. It is commit only if every participant durably voted for
+it. And this: as long as the vote store can be reached, every participant that is up learns the outcome, whoever else is down.
 
 **Source.** Z. Guo, X. Zeng, K. Wu, W.-C. Hwang, Z. Ren, X. Yu, M. Balakrishnan, P. Bernstein, "Cornus: Atomic Commit for a Cloud DBMS with Storage Disaggregation", PVLDB 16(2), 2022. Its ``LogOnce()`` is
 the effect `simtx.protocols.contract.LogOnce`.
@@ -21,7 +21,7 @@ prepared, and a branch ends only when the outcome is known; so all branches are 
 - **A restart** with a branch in doubt writes the vote again, which gives what is there, and goes on from that.
 
 **Assumptions.** The vote store does not lose what it has acknowledged, and its insert-if-absent is linearizable: one database with a primary key, or a replicated one that says so. It is as available as the transactions have to be.
-While it is down, or out of reach, nobody can vote, and those in doubt are blocked with their locks, as under two-phase commit without its coordinator. The rows have to be kept for longer than any message may be late and any
+While it is down, or out of reach, nobody can vote. Those in doubt are blocked then with their locks, as under two-phase commit without its coordinator. The rows have to be kept for longer than any message may be late and any
 participant be away; here nobody removes them.
 
 **Invariants.**

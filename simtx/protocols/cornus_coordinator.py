@@ -140,7 +140,7 @@ class CornusCoordinator(Voter):
         return [self.send(event.sender, "heard"), *self.drop(event)]
 
     def drop(self, event: Message) -> list[Effect]:
-        """This vote has come; behind the last one nobody needs the outcome any more."""
+        """Note that this vote has come; behind the last one nobody needs the outcome any more."""
         if event.sender in self.pending:
             self.pending.remove(event.sender)
         if self.pending:

@@ -47,7 +47,7 @@ class Voter(CommitMachine):
             insort(self.agreed, name)
 
     def complete(self) -> bool:
-        """Whether every vote is a yes: then the transaction is committed."""
+        """Return whether every vote is a yes: then the transaction is committed."""
         return len(self.agreed) == len(self.participants)
 
     def ask(self) -> list[Effect]:

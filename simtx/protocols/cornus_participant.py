@@ -139,7 +139,7 @@ class CornusParticipant(Voter):
         return [self.log_vote()[0], *longer]
 
     def take_own(self, event: Done) -> list[Effect]:
-        """What counts is what is in the store: somebody may have lost patience, and have written NO in this participant's name."""
+        """Go by the vote in the store: somebody may have lost patience, and have written NO in this participant's name."""
         if not self.is_own(event):
             return []
         if event.value[1] == NO:
@@ -150,7 +150,7 @@ class CornusParticipant(Voter):
         return [self.send(self.coordinator, "yes"), self.timer("inquiry", self.policies.inquiry_timeout)]
 
     def is_own(self, event: Done) -> bool:
-        """Whether the store has answered for the own vote."""
+        """Return whether the store has answered for the own vote."""
         return event.status == "done" and event.value[0] == self.node
 
     def take_refusal(self, event: Done) -> list[Effect]:
@@ -168,7 +168,7 @@ class CornusParticipant(Voter):
         return [self.send(self.coordinator, "yes")]
 
     def commit(self, _event: Message) -> list[Effect]:
-        """Nobody waits for an acknowledgement: the votes are in the store."""
+        """End the branch without an acknowledgement, for which nobody waits: the votes are in the store."""
         return self.over(COMMIT)
 
     def roll_back(self, _event: Message) -> list[Effect]:
@@ -211,7 +211,7 @@ class CornusParticipant(Voter):
         return [self.send(self.coordinator, "outcome", self.result), wait]
 
     def tell_again(self, _event: Timer) -> list[Effect]:
-        """Until it is back: locks are released, only the client still waits."""
+        """Repeat the outcome until the coordinator is back: locks are released, only the client still waits."""
         self.attempt += 1
         return [Suspect(self.coordinator), *self.tell()]
 

@@ -25,7 +25,7 @@ busy wait their turn.
 
 Costs, failure-free, n steps: n forced writes, n - 1 events; refused at step k (from 1): 2k - 2 forced writes, 2k - 2 events.
 
-The oracle: with crashes at a constant rate and a gap (seconds between the commit and the broker's receipt), omissions per hop are
+The oracle, with crashes at a constant rate and a gap (seconds between the commit and the broker's receipt): omissions per hop are
 P(crash in the gap) = 1 - exp(-rate * gap).
 
 Source: Richardson, "Microservices Patterns", 2018, section 3.3 (why publishing after the commit is not reliable); NServiceBus calls

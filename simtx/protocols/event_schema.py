@@ -93,7 +93,7 @@ class Revision:
 
 
 def _line(text: str) -> str:
-    """In one line, and not too long: parts of it come from a peer."""
+    """Bring a text into one line that is not too long: parts of it come from a peer."""
     line = " ".join(text.split())
     return line if len(line) <= 300 else f"{line[:300]}…"
 
@@ -115,7 +115,7 @@ def _step_event(raw: Raw) -> Raw | None:
 
 
 def _hops(kind: str, step: int, steps: int) -> int:
-    """How many events a chain has seen at least, if each step took one: exact unless steps were undone on the way."""
+    """Number of events that a chain has seen at least, if each step took one: exact unless steps were undone on the way."""
     if kind == "step-refused":
         return step + 2
     return steps if kind == "completed" else step
@@ -342,7 +342,7 @@ def partition_of(envelope: object, topic: str) -> Partition:
 
 @dataclass(slots=True)
 class Stop:
-    """Why a partition is stopped.
+    """Stop of a partition, and its reason.
 
     Attributes:
         reason: One line.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 CLIENT: Final = "client"
-"""Who asks for transactions."""
+"""Name of the party that asks for transactions."""
 OPERATOR: Final = "operator"
-"""Who intervenes by hand."""
+"""Name of the party that intervenes by hand."""
 BROKER: Final = "broker"
 """The node that brings events to services."""
 VOTE_STORE: Final = "vote-store"
@@ -18,9 +18,9 @@ VOTE_STORE: Final = "vote-store"
 HUB: Final = "hub"
 """Name of the coordinator or orchestrator in a scenario, whatever its strategy calls it."""
 COORDINATOR: Final = "coordinator"
-"""What strategies call a hub that collects votes."""
+"""Name that strategies give to a hub that collects votes."""
 ORCHESTRATOR: Final = "orchestrator"
-"""What strategies call a hub that gives out the steps of a saga."""
+"""Name that strategies give to a hub that gives out the steps of a saga."""
 DAEMON: Final = -1
 """In place of a transaction: the number of a long-running machine, such as a relay."""
 PRESUMPTION: Final = "presumption"

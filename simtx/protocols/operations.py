@@ -62,7 +62,7 @@ class FirstValues:
 
 
 def writes(operations: Iterable[Operation]) -> bool:
-    """Whether any of the operations changes a value."""
+    """Return whether any of the operations changes a value."""
     for operation in operations:  # noqa: SIM110 - a generator takes three times as long
         if operation.kind == "add" or operation.kind == "set":
             return True
@@ -75,7 +75,7 @@ def locking(serializable: bool) -> tuple[str, ...]:
 
 
 def locks(operation: Operation, serializable: bool) -> bool:
-    """Whether an operation takes a row lock."""
+    """Return whether an operation takes a row lock."""
     return operation.kind in locking(serializable)
 
 
@@ -86,7 +86,7 @@ def locked(operations: Iterable[Operation], serializable: bool) -> set[str]:
 
 
 def allows(operation: Operation, value: float) -> bool:
-    """Whether the guard of an operation accepts this value, the one behind it."""
+    """Return whether the guard of an operation accepts this value, the one behind it."""
     return not (
         (operation.low is not None and value < operation.low) or (operation.high is not None and value > operation.high)
     )

@@ -364,7 +364,7 @@ class Outbox(ChoreographyStrategy):
 
     @property
     def wake_on_commit(self) -> bool:
-        """Whether the host wakes the daemons of a node after a commit that wrote outbox rows."""
+        """Return whether the host wakes the daemons of a node after a commit that wrote outbox rows."""
         return self.wake
 
     def machine(self, node: str, tx: int) -> OutboxService:

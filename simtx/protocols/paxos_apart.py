@@ -151,7 +151,7 @@ class ApartParticipant(Apart, PaxosParticipant):
         return super().vote(event)
 
     def abort_past(self, event: Message) -> list[Effect]:
-        """Who was never asked must not be, by a PREPARE that is still on its way."""
+        """Leave a tombstone if this node was never asked: a PREPARE that is still on its way must not begin anything here."""
         if self.state == "idle":
             self.asker = event.sender
             return self.leave_tombstone()
@@ -251,7 +251,7 @@ class PaxosAcceptor(Apart):
         return [] if self.pending else self.forget(event)
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
-        """What was promised and accepted holds."""
+        """Hold to what was promised and accepted."""
         record = self.last_record(records, "acceptor")
         if record is None:
             return []

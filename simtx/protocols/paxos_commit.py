@@ -1,7 +1,7 @@
 """Paxos Commit: the votes are decided by consensus, so that no single node has to come back for the transaction to end.
 
-**Law.** That of two-phase commit (all participants reach the same outcome, it is the one that the client was told, and it is commit only if every participant durably voted for
-it), and this: with 2F + 1 acceptors, as long as no more than F of them are down, every participant that is up learns the outcome.
+**Law.** That of two-phase commit: all participants reach the same outcome, which is the one that the client was told. It is commit only if every participant durably voted for
+it. And this: with 2F + 1 acceptors, as long as no more than F of them are down, every participant that is up learns the outcome.
 
 **Source.** J. Gray, L. Lamport, "Consensus on Transaction Commit", ACM TODS 31(1), 2006 (first as a technical report of Microsoft Research, 2004).
 

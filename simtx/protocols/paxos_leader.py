@@ -107,7 +107,7 @@ class PaxosLeader(Member):
         return [*effects, SetTimer("vote", self.policies.vote_timeout)]
 
     def answer_voter(self, event: Message) -> list[Effect]:
-        """With F = 0 nobody else has accepted anything: aborted. Otherwise others may have: who knows nothing says nothing."""
+        """Answer abort with F = 0, as nobody else has accepted anything. Otherwise others may have: who knows nothing says nothing."""
         return self.over() if self.faults else self.over(self.send(event.sender, "abort"))
 
     def take_yes(self, event: Message) -> list[Effect]:
@@ -167,7 +167,7 @@ class PaxosLeader(Member):
     # --- restart ---------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
-        """What was accepted says more than nothing: find out how it ended. The client is answered again."""
+        """Find out how the transaction ended, as what was accepted says more than nothing. The client is answered again."""
         record = self.last_record(records, "acceptor")
         if record is None:
             return self.over() if records else []

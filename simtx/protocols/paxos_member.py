@@ -43,7 +43,7 @@ def outcome(body: object) -> bool:
 
 
 def tombstone_or_nothing(body: object) -> bool:
-    """Whether the receiver has to leave a tombstone."""
+    """Return whether the receiver has to leave a tombstone."""
     return body is None or body == TOMBSTONE
 
 
@@ -214,7 +214,7 @@ class Member(CommitMachine):
         return self.timer("lead", self.policies.inquiry_timeout)
 
     def take_joined(self, event: Message) -> list[Effect]:
-        """When F + 1 have joined: propose what was accepted in the highest ballot; if nothing was, abort."""
+        """Propose what was accepted in the highest ballot once F + 1 have joined; if nothing was accepted, abort."""
         asked, accepted, value = event.body
         if asked != self.own:
             return []
@@ -258,7 +258,7 @@ class Member(CommitMachine):
         return self.decide(self.proposal or COMMITTED, proven=False)
 
     def take_outbid(self, event: Message) -> list[Effect]:
-        """Somebody leads a higher ballot: go beyond it, but not at once, so that it may come to an end."""
+        """Go beyond the higher ballot that somebody leads, but not at once, so that it may come to an end."""
         self.outbid = max(self.outbid, event.body)
         return []
 
@@ -272,11 +272,11 @@ class Member(CommitMachine):
         return [*effects, *(self.invite() if self.state == "joining" else self.propose()), self.patience()]
 
     def learn_commit(self, _event: Message) -> list[Effect]:
-        """Somebody has ended the transaction already."""
+        """Decide to commit: somebody has ended the transaction already."""
         return self.decide(COMMITTED, proven=True)
 
     def learn_abort(self, _event: Message) -> list[Effect]:
-        """Somebody has aborted the transaction, or will never vote for it."""
+        """Decide to abort: somebody has aborted the transaction, or will never vote for it."""
         return self.decide(ABORTED, proven=True)
 
     def decide(self, outcome: str, *, proven: bool) -> list[Effect]:
@@ -291,7 +291,7 @@ class Member(CommitMachine):
     # --- finishing -----------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """From here on only the outcome counts, and not how it came about."""
+        """Forget how the outcome came about: from here on only the outcome counts."""
         self.state = "finishing"
         self.promised = self.own = self.outbid = self.attempt = 0
         self.ballot, self.value, self.proposal = _NONE, "", ""

@@ -54,8 +54,8 @@ _COMMANDS: Final = frozenset({"prepare", "yes", "commit", "abort", "join", "prop
 class PaxosParticipant(Member):
     """Does its part and promises to commit it to F + 1 acceptors; in doubt for too long, it takes the lead.
 
-    Its records are that of the prepared branch, ``("prepared", leader of ballot 0, participants)``, that of an acceptor (`Member.record`), and, if it has taken the lead and come to
-    a commit, ``("outcome", leader of ballot 0, participants)``, by which a restart goes on sending it.
+    It has three kinds of records: that of the prepared branch, ``("prepared", leader of ballot 0, participants)``; that of an acceptor (`Member.record`); and
+    ``("outcome", leader of ballot 0, participants)``, if it has taken the lead and come to a commit, by which a restart goes on sending it.
 
     How its part has ended stands in the row of its branch, under the key ``(tx, "branch")``: that it was committed, ``refused``, or a tombstone, after which it never votes for commit.
 
@@ -218,7 +218,7 @@ class PaxosParticipant(Member):
 
     @property
     def bound(self) -> bool:
-        """Whether, as an acceptor, it has recorded a promise, which it may forget behind a tombstone only.
+        """Return whether, as an acceptor, it has recorded a promise, which it may forget behind a tombstone only.
 
         A late copy of PREPARE would else prepare its branch anew. With votes that are still on their way it would then accept in ballot 0 what a higher ballot has decided
         otherwise.
@@ -251,7 +251,7 @@ class PaxosParticipant(Member):
         return [Transact("fenced", (), (self.tx, "branch"), _TOMBSTONE)]
 
     def fenced(self, event: Done) -> list[Effect]:
-        """Behind the tombstone: acknowledge, or send the outcome to all others."""
+        """Acknowledge behind the tombstone, or send the outcome to all others."""
         if self.asker:
             return self.over() if event.status == "failed" else self.over(self.send(self.asker, "ack"))
         if event.status == "failed":
@@ -259,7 +259,7 @@ class PaxosParticipant(Member):
         return self.finish()
 
     def look_up(self, event: Message) -> list[Effect]:
-        """There is no branch here: the row says how it ended, and if there is none it never will commit."""
+        """Look for the row that says how it ended, as there is no branch here: if there is none it never will commit."""
         self.state = "checking"
         self.asker = event.sender
         return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]
@@ -295,7 +295,7 @@ class PaxosParticipant(Member):
     # --- restart -------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
-        """In doubt: ask with the vote. Who knows the outcome and may not have sent it goes on sending it."""
+        """Ask with the vote if in doubt. Who knows the outcome and may not have sent it goes on sending it."""
         if not records:
             return []
         acceptor = self.last_record(records, "acceptor")
@@ -313,7 +313,7 @@ class PaxosParticipant(Member):
         return self.resume()
 
     def resume_ended(self) -> list[Effect]:
-        """After a restart, the branch has ended, and whoever asks is answered from its row. If the crash came before the tombstone, there is none: leave it now.
+        """Answer from the row of the branch, which has ended, after a restart. If the crash came before the tombstone, there is none: leave it now.
 
         Only then may the acceptor forget what it has promised. A late copy of PREPARE would else prepare the branch anew, and an acceptor without its promise accept the vote.
         """
@@ -321,7 +321,7 @@ class PaxosParticipant(Member):
         return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]
 
     def finish_again(self) -> list[Effect]:
-        """After a restart: commit, if that was not done, and send the outcome to all."""
+        """Commit after a restart, if that was not done, and send the outcome to all."""
         self.settle()
         self.pending = [name for name in self.members() if name != self.node]
         if not self.pending:
@@ -329,7 +329,7 @@ class PaxosParticipant(Member):
         return [*map(self.tell, self.pending), self.wait(), COMMIT]
 
     def resume(self) -> list[Effect]:
-        """After a restart in doubt."""
+        """Send the vote again after a restart in doubt."""
         self.state = "in-doubt"
         return [*self.say_yes(), self.doubt()]
 
@@ -377,7 +377,7 @@ class LeadingParticipant(PaxosParticipant):
 
     @property
     def first(self) -> bool:
-        """Whether this node leads ballot 0."""
+        """Return whether this node leads ballot 0."""
         return self.leader == self.node
 
     def begin(self, event: Request) -> list[Effect]:
@@ -401,7 +401,7 @@ class LeadingParticipant(PaxosParticipant):
         ]
 
     def answer_voter(self, event: Message) -> list[Effect]:
-        """With F = 0 a leader that knows nothing has not committed; else the vote is kept for a while."""
+        """Answer abort with F = 0: a leader that knows nothing has not committed. Else keep the vote for a while."""
         if self.faults:
             return self.gather(event)
         return self.over(self.send(event.sender, "abort"))
@@ -413,7 +413,7 @@ class LeadingParticipant(PaxosParticipant):
         return []
 
     def vote(self, event: Done) -> list[Effect]:
-        """As leader: count the own vote, and go on; or send the others the own refusal, or theirs."""
+        """Count the own vote as leader, and go on; or send the others the own refusal, or theirs."""
         if not self.first:
             return super().vote(event)
         if event.status == "duplicate":
@@ -431,7 +431,7 @@ class LeadingParticipant(PaxosParticipant):
         return [*self.say_yes(), SetTimer("vote", self.policies.vote_timeout), *self.accept_votes()]
 
     def refuse(self, event: Done) -> list[Effect]:
-        """As leader: the own refusal decides."""
+        """Decide by the own refusal, as leader."""
         if not self.first:
             return super().refuse(event)
         return self.decide(ABORTED, proven=True)
@@ -449,7 +449,7 @@ class LeadingParticipant(PaxosParticipant):
         return effects + (self.lead() if self.faults else self.decide(ABORTED, proven=True))
 
     def finish(self) -> list[Effect]:
-        """As leader of ballot 0: the accepted bundle is durable, and no further record is needed; with F = 0 an abort is forgotten at once."""
+        """Finish as leader of ballot 0: the accepted bundle is durable, and no further record is needed; with F = 0 an abort is forgotten at once."""
         if not self.first:
             return super().finish()
         self.pending = [name for name in self.participants if name != self.node and name not in self.refused]
@@ -477,14 +477,14 @@ class LeadingParticipant(PaxosParticipant):
         return [*said, *super().roll_back(event)]
 
     def resume_ended(self) -> list[Effect]:
-        """As leader, with F = 0: what it has accepted was the decision, and nobody else can send it to the others."""
+        """Send the outcome as leader with F = 0: what it has accepted was the decision, and nobody else can send it to the others."""
         if not self.first or self.faults or self.value != COMMITTED:
             return super().resume_ended()
         self.outcome = COMMITTED
         return [*self.said(COMMITTED), *self.finish_again()]
 
     def resume(self) -> list[Effect]:
-        """As leader: with F = 0 what was not accepted is aborted; else find out how it ends."""
+        """Go on as leader: with F = 0 what was not accepted is aborted; else find out how it ends."""
         if not self.first:
             return super().resume()
         if self.faults:

@@ -133,11 +133,11 @@ class RetryBudget:
         self._saved = float(burst)
 
     def earn(self) -> None:
-        """Somebody asks for the first time."""
+        """Save up a share of a further request: somebody asks for the first time."""
         self._saved = min(float(self._burst), self._saved + self._ratio)
 
     def spend(self) -> bool:
-        """Somebody wants to ask again; False: the budget is spent."""
+        """Take a further request from what is saved, as somebody wants to ask again; False: the budget is spent."""
         # The sum of ten tenths is a little less than one.
         if self._saved < 1 - 1e-9:
             return False

@@ -149,7 +149,7 @@ def admit(chosen: Strategy, plan: Plan, where: str, providers: Collection[str] =
 
 
 def _unprepared(chosen: Strategy, plan: Plan, providers: Collection[str]) -> str:
-    """Why a strategy cannot play a plan in which some services cannot prepare; empty: it can."""
+    """Reason why a strategy cannot play a plan in which some services cannot prepare; empty: it can."""
     services = plan.services()
     outside = [name for name in services if name in providers]
     own = extras(chosen)
@@ -167,7 +167,7 @@ def _unprepared(chosen: Strategy, plan: Plan, providers: Collection[str]) -> str
 
 
 def _given(what: str, chosen: Any, member: Callable[[], T]) -> T:
-    """What a member of a strategy gives; what it raises is the strategy's mistake, and is reported as such, in one line."""
+    """Return what a member of a strategy gives. What it raises is the strategy's mistake, and is reported as such, in one line."""
     try:
         return member()
     except ScenarioError:

@@ -5,7 +5,7 @@ rows, publishes them, and marks each row once the broker has acknowledged it. Ro
 are one aggregate: the next is published only after the acknowledgement of the one before, and none is ever skipped; different
 aggregates go side by side, so one slow publication does not hold up the others.
 
-It is made of small machines: one `Poller`, which decides when to read and when to back off and knows no rows, and one `Courier` for each row on its way,
+It is made of small machines. One `Poller` decides when to read and when to back off, and knows no rows. There is one `Courier` for each row on its way,
 which belongs to the transaction of its row. `Relay` hands rows to couriers and what happens to the parts. So each part has few states, however many rows
 there are; the compiled engine learns them one by one, those of a relay of your own, too.
 
@@ -162,7 +162,7 @@ class Poller(Machine):
         return [Tell("again"), Alert(reason)]
 
     def idle(self, event: Timer) -> list[Effect]:  # noqa: ARG002
-        """Nothing is on its way any more. If there is a backlog, do not wait for the next poll."""
+        """Read on if there is a backlog, now that nothing is on its way any more, and do not wait for the next poll."""
         if not self.more:
             return []
         self.more = False
@@ -280,7 +280,7 @@ class Relay(Machine):
         return super().handle(event)
 
     def ask(self, event: Event) -> list[Effect]:
-        """Something happens to the poller."""
+        """Take what happens to the poller."""
         effects: list[Effect] = []
         self._to_poller(event, effects)
         return effects
@@ -307,7 +307,7 @@ class Relay(Machine):
         return effects
 
     def published(self, event: Event) -> list[Effect]:
-        """What a courier has begun has ended."""
+        """Hand a courier the result of what it has begun."""
         tag, _, number = event.kind.rpartition(":")
         tx = int(number) if number.isdigit() else RELAY_TX
         if tx not in self.couriers or type(event) is not Done:

@@ -1,8 +1,8 @@
 """Orchestrated saga: one durable orchestrator runs the steps one by one and undoes them in reverse when one cannot be done.
 
-Law: in the end either every step has taken effect exactly once and the client's answer is ``committed``, or every step's effect is net zero
-and the answer is ``aborted``; whatever is lost, doubled, reordered or late, and wherever a node crashes. The exception is announced:
-a saga that can go neither forth nor back is *stuck*, raises an alert, and waits for an operator.
+Law: in the end a transaction is done or undone. Done: every step has taken effect exactly once, and the client's answer is ``committed``. Undone:
+every step's effect is net zero, and the answer is ``aborted``. This holds whatever is lost, doubled, reordered or late, and wherever a node
+crashes. The exception is announced: a saga that can go neither forth nor back is *stuck*, raises an alert, and waits for an operator.
 
 Sources: Garcia-Molina and Salem, "Sagas", SIGMOD 1987; Richardson, "Microservices Patterns", 2018, chapter 4 (compensatable, pivot and
 retriable steps). The rule that an unknown outcome counts as done is DTM's.
@@ -187,7 +187,7 @@ class Orchestrator(Machine):
         self.cause = -1
 
     def admit(self, message: Message) -> None:
-        """As for every machine; and the step that a reply is about is one of this transaction.
+        """Check as every machine does, and that the step of a reply is one of this transaction.
 
         Raises:
             PeerFault: It is not.
@@ -401,7 +401,7 @@ class Orchestrator(Machine):
         return effects + self._resend(again)
 
     def _error(self, reply: Message) -> list[Effect]:
-        """Nothing was applied: back off and send the command again, or give up."""
+        """Back off and send the command again, or give up: nothing was applied."""
         index, command = reply.body
         status = self.status
         back = command == "undo"
@@ -445,14 +445,14 @@ class Orchestrator(Machine):
         return effects
 
     def _spent(self, index: int) -> bool:
-        """Whether a step has had all the attempts that it gets."""
+        """Return whether a step has had all the attempts that it gets."""
         if self.status[index] == UNDOING:
             limit = self.saga.policy.compensation_attempts
             return limit is not None and self.attempts[index] >= limit
         return self.attempts[index] >= self.saga.policy.attempts and not self._must_be_known(index)
 
     def _must_be_known(self, index: int) -> bool:
-        """Whether this step may not be given up.
+        """Return whether this step may not be given up.
 
         So it is from the pivot on, and for the last step of a saga whose completion is not forced: the client may have got its answer.
         """
@@ -576,7 +576,7 @@ class Orchestrator(Machine):
         return []
 
     def _stray(self, event: object) -> list[Effect]:  # noqa: ARG002 - the table passes the event
-        """Something about a saga that is finished and forgotten."""
+        """Forget a saga again of which something comes although it is finished and forgotten."""
         return [_FORGET]
 
     def _replace(self, old: int, new: int) -> None:

@@ -8,8 +8,8 @@ It belongs to no saga and changes none: services do not wait for it, and its los
 - Nothing reported for `patience` seconds means stuck: it says so, with the steps that are done, undone, and waited for. A report that comes afterwards takes that back.
 - After ten times that, it gives a saga up: it has said what it has to say, and its memory is bounded.
 
-It forces what it has to know before it acknowledges the report: that a saga has begun, and each part of its end. So it watches every saga that was reported, from its start to its end, through crashes of its own, and
-says nothing of one that is over. What lies in between is lazy: after a crash it may say less of where a saga stands. Of one whose start it does not know it says nothing.
+It forces what it has to know before it acknowledges the report: that a saga has begun, and each part of its end. So it watches every saga that was reported, from its start to its end,
+through crashes of its own. It says nothing of one that is over. What lies in between is lazy: after a crash it may say less of where a saga stands. Of one whose start it does not know it says nothing.
 
 Known weakness: a copy of the first report that comes when the saga is over looks like a new saga, and is called stuck, once. What is slow is called stuck as well: `patience` has to be
 longer than the slowest step with its repetitions.
@@ -42,7 +42,7 @@ from simtx.protocols.contract import (
 MONITOR: Final = "monitor"
 """Name of its node."""
 STUCK: Final = "is stuck"
-"""In the text of an alert: this is what it says."""
+"""Words in the text of an alert by which the monitor says so."""
 GIVES_UP: Final = 10
 """Times its patience after which it gives up a saga that it has called stuck."""
 
@@ -99,7 +99,7 @@ class SagaMonitor(Machine):
         ]
 
     def ignore(self, delivery: Delivery) -> list[Effect]:
-        """Nothing is known of this saga."""
+        """Acknowledge only: nothing is known of this saga."""
         return [Acknowledge(delivery.id)]
 
     def progress(self, delivery: Delivery) -> list[Effect]:
@@ -125,12 +125,12 @@ class SagaMonitor(Machine):
         ]
 
     def complain(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
-        """Nothing was reported for too long."""
+        """Raise an alert: nothing was reported for too long."""
         self.state = "stuck"
         return [Alert(self._complaint()), SetTimer("silence", GIVES_UP * self.patience)]
 
     def give_up(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
-        """Nothing has moved since it was called stuck."""
+        """Forget the saga: nothing has moved since it was called stuck."""
         self.state = "finished"
         return [Forget()]
 

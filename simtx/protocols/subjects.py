@@ -32,7 +32,7 @@ def cause_of(event: Message) -> Sequence[Any] | None:
 
 
 def aims_at(pattern: str, tx: int | None, effect: Effect, owner: int, row: Row) -> bool:
-    """Whether an effect is the one that is meant.
+    """Return whether an effect is the one that is meant.
 
     Args:
         pattern: Name of the effect, such as ``Append``, or with what is inside, such as ``Append:commit``, ``MarkOutbox:step-done``.

@@ -162,7 +162,7 @@ class TccCoordinator(CommitMachine):
         return self.send(service, kind, self.work[service])
 
     def first_answer(self, sender: str) -> bool:
-        """Whether this is the first answer of a service to TRY; another one is a late copy.
+        """Return whether this is the first answer of a service to TRY; another one is a late copy.
 
         Raises:
             PeerFault: The sender does not take part in the transaction.
@@ -192,7 +192,7 @@ class TccCoordinator(CommitMachine):
         return self.cancel(f"refused by {event.sender}", self.answered())
 
     def take_failed(self, event: Message) -> list[Effect]:
-        """Nothing was reserved, and nothing stored: a late copy of TRY could still reserve, so this one is cancelled, too."""
+        """Cancel this service, too: nothing was reserved, and nothing stored, but a late copy of TRY could still reserve."""
         if not self.first_answer(event.sender):
             return []
         return self.cancel(f"failed at {event.sender}", self.answered())
@@ -206,11 +206,11 @@ class TccCoordinator(CommitMachine):
         return [*suspects, *effects]
 
     def answered(self) -> list[str]:
-        """Those with a reservation that have answered; the others are cancelled when they do, or when the time is over."""
+        """Services with a reservation that have answered; the others are cancelled when they do, or when the time is over."""
         return [service for service in self.held if service not in self.pending]
 
     def release(self, service: str) -> None:
-        """This service has no reservation, and will have none."""
+        """Note that this service has no reservation, and will have none."""
         if service in self.held:
             self.held.remove(service)
 

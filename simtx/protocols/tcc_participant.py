@@ -1,7 +1,7 @@
 """Participant of Try-Confirm-Cancel: reserves, and then uses or releases what it has reserved, each in one local transaction behind a fence.
 
-Law: whatever commands arrive, however often and in whatever order, a branch is reserved at most once, and a reservation is confirmed or cancelled at most
-once; after a Cancel no Try reserves any more.
+Law: a branch is reserved at most once, and a reservation is confirmed or cancelled at most once; after a Cancel no Try reserves any more. This holds
+whatever commands arrive, however often and in whatever order.
 
 Sources: the fence is that of Seata ("TCC fence", version 1.5) and of DTM ("sub-transaction barrier"): an empty cancel, a suspended Try, and commands that
 come twice are recognised by rows in the service's own database.

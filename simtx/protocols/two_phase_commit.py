@@ -11,11 +11,11 @@ what is not); B. Lampson, D. Lomet, "A new presumed commit optimization for two 
 record, and votes YES; from then on it is in doubt and holds its locks. When all votes are YES or READ, the coordinator forces a
 ``commit`` record. That write is the decision. Only then the client is answered and COMMIT is sent, again and again, until all YES voters
 have acknowledged; then everything is forgotten. A NO or a missing vote aborts, and an abort needs no forced write, no acknowledgement
-and no memory: whoever asks about a transaction that the coordinator does not know gets ABORT. *No commit record means abort* is all
-that a restarted coordinator has to know, and also why it may forget a commit only after the last acknowledgement.
+and no memory: whoever asks about a transaction that the coordinator does not know gets ABORT. *No commit record means abort*: this is all
+that a restarted coordinator has to know. It is also why it may forget a commit only after the last acknowledgement.
 
 By default PREPARE carries the work of the participant, so that execution costs no messages. That makes a late copy of PREPARE dangerous:
-a participant that has committed and forgotten would do the work once more and vote, and a coordinator that still collects
+a participant that has committed and forgotten would do the work once more and vote; and a coordinator that still collects
 acknowledgements would tell it COMMIT. So the branch commits a row under the key ``(tx, "branch")``, and a copy that finds it is dropped
 in silence: whoever committed owes only an ACK, and a lost ACK is repeated upon the next COMMIT. The row has to be kept for longer than
 the network may delay a message.
@@ -24,8 +24,8 @@ the network may delay a message.
 
 1. A participant votes YES only when its branch is durably prepared, and then leaves it only on the coordinator's word.
 2. The coordinator sends COMMIT to nobody, and the client no answer, before the commit record is durable.
-3. The coordinator forgets a commit only when every YES voter has durably committed; so a YES or an inquiry for an unknown transaction
-   comes from a participant that may abort, or from one that is already through with it.
+3. The coordinator forgets a commit only when every YES voter has durably committed. So a YES or an inquiry for an unknown transaction
+   comes from a participant that may abort, or that is already through with it.
 4. Votes and acknowledgements count by participant; the first vote counts. Copies change nothing.
 5. Failure-free with N updating participants: 4N messages (N of them acknowledgements) and 2N + 1 forced writes. Refused by K of N:
    3N - K messages and N - K forced writes. A read-only participant takes two messages and no write; if all are, nothing is logged.

@@ -119,7 +119,7 @@ class Coordinator(CommitMachine):
     # --- voting --------------------------------------------------------------------------------------------------------------
 
     def first_vote(self, sender: str) -> bool:
-        """Whether this is the participant's first vote; a later one, whatever it says, is a late copy or stems from one.
+        """Return whether this is the participant's first vote; a later one, whatever it says, is a late copy or stems from one.
 
         Raises:
             PeerFault: The sender does not take part in the transaction.

@@ -4,7 +4,7 @@ This is how a distributed transaction works whose steps are sent one by one, as 
 then ``xa_prepare``). It costs two more messages a step than work that travels with PREPARE, and holds locks through the whole execution;
 in return every lock is held until all work is done, so that the commit order is a serialization order also with read-only participants.
 
-Nothing of the execution is durable. A participant that crashed, or gave up waiting, has lost its work and may meanwhile have got a part
+Nothing of the execution is durable. A participant that crashed, or gave up waiting, has lost its work. It may meanwhile have got a part
 of it again through a repeated EXECUTE. So PREPARE names the steps that the participant must have executed; if they differ, it votes NO.
 """
 

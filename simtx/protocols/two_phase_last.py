@@ -6,8 +6,8 @@ promise. If it is the only participant, this is *one-phase commit*.
 **Sources.** J. Gray, A. Reuter, "Transaction Processing: Concepts and Techniques", 1993, chapter 10.5 (transfer of commit, the last agent); X/Open,
 "Distributed TP: The XA Specification", 1991 (one-phase commit: ``TMONEPHASE``).
 
-**Theory of operation.** The other participants prepare first. When all have voted YES or READ, the coordinator forces a record ``last`` with the work of
-the last resource and the names of the YES voters, and sends it the work (PERFORM). Its local transaction is the decision: done means commit, refused means abort.
+**Theory of operation.** The other participants prepare first. When all have voted YES or READ, the coordinator forces a record ``last``: the work of
+the last resource and the names of the YES voters. Then it sends it the work (PERFORM). Its local transaction is the decision: done means commit, refused means abort.
 It writes the outcome into an idempotency row, under ``(tx, "branch")``, in that very local transaction. So PERFORM may be repeated: a copy finds
 the row, and gets the same answer. The coordinator repeats it until there is an answer, for it cannot know on its own what was decided.
 
@@ -195,7 +195,7 @@ class LastResourceCoordinator(Coordinator):
         return self.abort(f"refused by {event.sender}")
 
     def back_off(self, event: Message) -> list[Effect]:
-        """Nothing was done for a passing reason: try again soon."""
+        """Try again soon: nothing was done, for a passing reason."""
         self.sent_by_last(event)
         return [self.timer("reply", 0.0)]
 

@@ -98,7 +98,7 @@ class Participant(CommitMachine):
         return self.over(self.send(self.coordinator, "no", status))
 
     def vote_read(self, event: Done) -> list[Effect]:
-        """Nothing was written: take no part in the second phase."""
+        """Take no part in the second phase: nothing was written."""
         if event.status == "done":
             return self.over(self.send(self.coordinator, "read"))
         return self.over(self.send(self.coordinator, "no", event.status))

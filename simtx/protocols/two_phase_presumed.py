@@ -279,7 +279,7 @@ class PresumedParticipant(Participant):
     # --- the decision --------------------------------------------------------------------------------------------------------
 
     def commit(self, _event: Message) -> list[Effect]:
-        """Nobody waits for an acknowledgement: who has lost COMMIT inquires, and gets it again."""
+        """End the branch without an acknowledgement, for which nobody waits: who has lost COMMIT inquires, and gets it again."""
         return self.over(COMMIT)
 
     def roll_back(self, event: Message) -> list[Effect]:

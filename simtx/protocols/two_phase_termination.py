@@ -1,7 +1,7 @@
 """Two-phase commit with cooperative termination: who is in doubt asks the other participants, too.
 
-**Law.** That of two-phase commit with presumed abort (`simtx.protocols.two_phase_commit`), and this: a participant in doubt that can reach one
-other participant which has ended the transaction, or was never asked to vote, is not blocked, also if the coordinator never comes back.
+**Law.** That of two-phase commit with presumed abort (`simtx.protocols.two_phase_commit`), and this: a participant in doubt is not blocked if it can reach one
+other participant which has ended the transaction, or was never asked to vote. This holds also if the coordinator never comes back.
 
 **Sources.** P. Bernstein, V. Hadzilacos, N. Goodman, "Concurrency Control and Recovery in Database Systems", 1987, chapter 7.4 (the cooperative
 termination protocol, and why it cannot help when all are in doubt).
@@ -148,13 +148,13 @@ class CooperativeParticipant(Participant):
         return [self.send(peer, "ask") for peer in self.peers]
 
     def stay_silent(self, _event: Message) -> list[Effect]:
-        """Who is in doubt knows nothing that could help."""
+        """Send nothing: a participant that is in doubt knows nothing that could help."""
         return []
 
     # --- being asked ---------------------------------------------------------------------------------------------------------
 
     def look_up(self, event: Message) -> list[Effect]:
-        """There is no branch here: the store knows whether there was one, and if not there will be none."""
+        """Look into the store, as there is no branch here: it knows whether there was one, and if not there will be none."""
         self.state = "checking"
         self.asker = event.sender
         return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]

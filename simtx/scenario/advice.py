@@ -199,8 +199,9 @@ def _faults(scenario: Scenario) -> Iterator[str]:
 
 
 def unreachable(scenario: Scenario, strategies: Mapping[str, Any]) -> list[str]:
-    """One line for each trigger that can never strike under some of these strategies, and for what some of them do not keep whole, as far as it shows before the run.
+    """One line for each trigger that can never strike under some of these strategies, as far as it shows before the run.
 
+    There is also one for what some of them do not keep whole, as far as that shows then.
     What a strategy of a user's own asks for is not known; of the built-in ones it is.
 
     Args:

@@ -33,7 +33,7 @@ from simtx.scenario.versions import Upgrade
 
 T = TypeVar("T")
 PARTITIONS: Final = 8
-"""Of the events of a consumer group, if neither it nor the broker says how many."""
+"""Number of partitions of the events of a consumer group, if neither it nor the broker says how many."""
 
 Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, ``vote-store``, and ``client`` if the clients are somewhere."""
@@ -84,7 +84,7 @@ def zones(file: schema.ScenarioFile) -> dict[str, str]:
 
 
 def covers(place: str, zone: str) -> bool:
-    """Whether a place that a file names (a zone, or a whole region) holds this zone."""
+    """Return whether a place that a file names (a zone, or a whole region) holds this zone."""
     return place == region(zone) or canonical(place) == canonical(zone)
 
 
@@ -142,7 +142,7 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
 
 
 def partitions(group: schema.GroupFile, broker: schema.BrokerFile) -> int:
-    """How many partitions the events of a group have."""
+    """Number of partitions that the events of a group have."""
     count: int = group.partitions or in_force(broker)["partitions"] or PARTITIONS
     return count
 
@@ -257,7 +257,7 @@ def transaction(file: schema.TransactionFile) -> Transaction:
 def workload(
     file: schema.WorkloadFile, path: str | None, times: tuple[float, ...], columns: Mapping[str, Any]
 ) -> Workload:
-    """When transactions arrive; the trace file has been read."""
+    """Arrivals of transactions; the trace file has been read."""
     return spec(
         Workload,
         file,

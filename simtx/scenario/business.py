@@ -55,11 +55,11 @@ class OperationSpec:
 
     @property
     def writes(self) -> bool:
-        """Whether it may change the value."""
+        """Return whether it may change the value."""
         return self.kind != "read"
 
     def uses(self, parameter: str) -> bool:
-        """Whether a parameter, or ``tx``, decides its key or its amount."""
+        """Return whether a parameter, or ``tx``, decides its key or its amount."""
         return self.parameter == parameter or f"{{{parameter}}}" in self.key
 
 

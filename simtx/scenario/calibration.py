@@ -1,7 +1,7 @@
 """Calibrations: what the building blocks of a run take on one machine, measured there, and put in the place of a scenario's own figures.
 
-A calibration file is TOML: where, when and on what it was measured, and one table for each building block, with the sample's size, its mean,
-and its distribution as equally likely values (means of equal groups of the sorted sample, so that the mean is kept exactly)::
+A calibration file is TOML. It says where, when and on what it was measured. It has one table for each building block, with the sample's size, its mean,
+and its distribution as equally likely values: means of equal groups of the sorted sample, so that the mean is kept exactly::
 
     name = "workstation-sqlite"
     date = "2026-11-22"
@@ -103,7 +103,7 @@ class Block:
         return sum(self.values) / len(self.values)
 
     def distribution(self) -> Distribution:
-        """As a distribution to draw from."""
+        """Distribution to draw from."""
         return Empirical(self.values)
 
 

@@ -4,7 +4,7 @@ A fingerprint is only as good as what goes into it. Known caches answer with old
 function by its name, or do not see what a closure holds. So here
 
 - data goes in by value, field by field, whatever its `repr` shows (that of an array leaves out most of it);
-- a function or class of the user goes in by its source, with its defaults, what its closure holds, the global names that it uses, and all
+- a function or class of the user goes in by its source, with its defaults and what its closure holds. The global names that it uses go in, too, and all
   that these use in turn, however many modules away;
 - a function or class of simtx or of another installed package goes in by its name and, for the package, its version. The sources of simtx have a
   fingerprint of their own (`simtx.scenario.fingerprints.code_fingerprint`);
@@ -107,7 +107,7 @@ def lasting(value: Any, where: str = "value") -> str:
 
 
 def untouched(value: Any, name: str) -> bool:
-    """Whether a field of a dataclass came later (`LATER`) and has its default: then it is as if it were not there."""
+    """Return whether a field of a dataclass came later (`LATER`) and has its default: then it is as if it were not there."""
     cls: Any = type(value)
     one = _later(cls).get(name)
     if one is None:
@@ -146,7 +146,7 @@ class _Canon:
         self.where = where
         self.texts: dict[str, str] = {}
         self.plain = True
-        """Whether all that was met is data of simtx."""
+        """True if all that was met is data of simtx."""
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # objects that were met stay alive, so that no other one gets their id
 
@@ -303,7 +303,7 @@ class _Canon:
         return ["function", name, body, defaults, held, used, imported]
 
     def _bytecode(self, code: types.CodeType, path: str) -> list[Any]:
-        """For code whose text is not to be had, as of a class that was typed into a prompt."""
+        """List the parts of code whose text is not to be had, as of a class that was typed into a prompt."""
         constants = [
             self._bytecode(one, path) if isinstance(one, types.CodeType) else self.of(_plain(one), path)
             for one in code.co_consts
@@ -400,7 +400,7 @@ def _contents(cell: types.CellType) -> Any:
 
 
 def _is_written(member: Any) -> bool:
-    """Whether a method was written by a decorator instead of a person."""
+    """Return whether a method was written by a decorator instead of a person."""
     code = getattr(inspect.unwrap(member) if callable(member) else member, "__code__", None)
     return code is None or code.co_filename == "<string>"
 

@@ -79,7 +79,7 @@ def in_seconds(path: str, value: Any) -> Any:
 
 @lru_cache(maxsize=4096)
 def is_duration(path: str) -> bool:
-    """Whether a path leads to a duration, or a distribution of one."""
+    """Return whether a path leads to a duration, or a distribution of one."""
     tokens = [part or index for part, index in _TOKEN.findall(path)]
     current: Any = schema.ScenarioFile
     if tokens[:1] == ["defaults"]:

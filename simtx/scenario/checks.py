@@ -100,7 +100,7 @@ def services(file: schema.ScenarioFile) -> Iterator[Problem]:
 
 
 def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
-    """What is in memory only does not outlive a crash; mechanisms fit each other."""
+    """Check the broker: what is in memory only does not outlive a crash; mechanisms fit each other."""
     given, said = in_force(file.broker), file.broker.model_fields_set
     if given["ack"] == "memory" and given["deduplication_after_restart"] == "all":
         yield (
@@ -317,7 +317,7 @@ def network(file: schema.ScenarioFile) -> Iterator[Problem]:
 
 
 MOST_TRANSACTIONS: Final = 20_000_000
-"""In one run: two thirds of a kilobyte each, and a fraction of a millisecond."""
+"""Number of transactions in one run: two thirds of a kilobyte each, and a fraction of a millisecond."""
 MOST_USERS: Final = 1_000_000
 
 
@@ -417,7 +417,7 @@ _last: dict[str, int] = {}
 
 
 def _fits_one(pattern: str, figures: Sequence[Leaf]) -> bool:
-    """Whether a pattern fits a figure; the place where it last did is looked at first, for the cells of a sweep have the same figures."""
+    """Return whether a pattern fits a figure; the place where it last did is looked at first, for the cells of a sweep have the same figures."""
     place = _last.get(pattern)
     if place is not None and place < len(figures) and covers(pattern, *figures[place][:2]):
         return True

@@ -172,7 +172,7 @@ _parts: dict[tuple[object, ...], Any] = {}
 
 
 def _shared(what: str, key: str, tables: Mapping[str, Any], around: object, make: Callable[[], T]) -> T:
-    """What is made of one table of a file; scenarios that differ in other tables, as the cells of a sweep do, have it in common.
+    """Part that is made of one table of a file. Scenarios that differ in other tables, as the cells of a sweep do, have it in common.
 
     Args:
         what: Is made of it.
@@ -241,7 +241,7 @@ def _validated(tables: dict[str, Any], units_needed: bool, problems: list[Proble
 
 
 def _related(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
-    """Whether one is the other or something inside it: then the later problem is only what the earlier one left behind."""
+    """Return whether one is the other or something inside it: then the later problem is only what the earlier one left behind."""
     shorter = min(len(path), len(other))
     return path[:shorter] == other[:shorter]
 

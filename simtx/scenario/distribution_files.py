@@ -158,7 +158,7 @@ def each(values: Sequence[Any], read: Callable[[Any], T]) -> tuple[T, ...]:
 
 
 def _read_all(keys: Iterable[K], read: Callable[[K], T], flaws: list[Flaw]) -> dict[K, T]:
-    """What is read, by key; what is wrong becomes flaws below its key."""
+    """Read the values of these keys; what is wrong becomes flaws below its key."""
     done: dict[K, T] = {}
     for key in keys:
         try:

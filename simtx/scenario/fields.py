@@ -37,7 +37,7 @@ class _Absent:
 
 
 def written_as(field: FieldInfo) -> str:
-    """How the value of a field is written; empty if it says nothing."""
+    """Notation of the value of a field; empty if the field names none."""
     parts = get_args(field.annotation)
     inside = getattr(parts[0], "__metadata__", ()) if type(None) in parts else ()
     return next((one.text for one in (*field.metadata, *inside) if isinstance(one, Notation)), "")

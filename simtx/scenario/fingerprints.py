@@ -44,7 +44,7 @@ _IMPORT: Final = re.compile(
 
 
 def scenario_fingerprint(scenario: Scenario) -> str:
-    """Of everything in a scenario that a run depends on, by value: equal for equal scenarios, wherever they were read from.
+    """Fingerprint of everything in a scenario that a run depends on, by value: equal for equal scenarios, wherever they were read from.
 
     Raises:
         ScenarioError: It holds something that cannot be compared by value, such as a distribution of the user's with a generator in it.
@@ -57,7 +57,7 @@ def scenario_fingerprint(scenario: Scenario) -> str:
 
 
 def strategy_fingerprint(strategy: Strategy) -> str:
-    """Of a strategy's class and attributes, by value; of a class that is not part of simtx its source, and that of all that it uses.
+    """Fingerprint of a strategy's class and attributes, by value; of a class that is not part of simtx its source, and that of all that it uses.
 
     Policies that a strategy takes from the scenario count as its own: resolve it first, by `simtx.protocols.strategy(..., policies)`.
 
@@ -78,7 +78,7 @@ def strategy_sources(strategy: Strategy) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class CodeFingerprint:
-    """Of the code that makes numbers.
+    """Fingerprint of the code that makes numbers.
 
     Attributes:
         text: Sixteen hex digits for all of it.
@@ -97,7 +97,7 @@ class CodeFingerprint:
 
 
 def code_fingerprint(world: str = "simulated") -> CodeFingerprint:
-    """Of the sources of all modules of simtx that a run can reach, and so of those alone that can change a number.
+    """Fingerprint of the sources of all modules of simtx that a run can reach, and so of those alone that can change a number.
 
     Reached means imported, directly or by another one, from the module that plays a run; of the executed world, all that its processes are made of. Tables, pictures and the command line are above it and are
     never reached. Any change of a reached file counts, also that of a comment: nobody can know otherwise. A file that was edited

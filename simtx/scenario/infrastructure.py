@@ -141,7 +141,7 @@ class HubSpec:
 
 
 def pattern_of(template: str) -> re.Pattern[str]:
-    """What the keys of a template with parameters look like: those of ``stock:{product}`` begin with ``stock:``."""
+    """Pattern of the keys of a template with parameters: those of ``stock:{product}`` begin with ``stock:``."""
     parts = re.split(r"({\w+})", template)
     return re.compile("".join(".+" if one.startswith("{") else re.escape(one) for one in parts))
 
@@ -365,7 +365,7 @@ class BrokerSpec:
 
     @property
     def special(self) -> str:
-        """What it has that a plain broker has not, as the subject of a sentence; empty: nothing."""
+        """Difference from a plain broker, as the subject of a sentence; empty: none."""
         if self.kind != "plain":
             return f"a broker of the kind '{self.kind}'"
         plain = {one.name: one.default for one in fields(self) if one.default is not MISSING}
@@ -374,7 +374,7 @@ class BrokerSpec:
 
     @property
     def poisoned(self) -> bool:
-        """Whether any event may be poison."""
+        """Return whether any event may be poison."""
         return self.poison > 0 or bool(self.poison_transactions)
 
     def overdue(self, deliveries: int) -> float:
@@ -432,7 +432,7 @@ class HostSpec:
 
 @dataclass(frozen=True, slots=True)
 class CommonMode:
-    """How far nodes are slow at the same time: on one machine, behind one storage system, beside one noisy neighbour.
+    """Degree to which nodes are slow at the same time: on one machine, behind one storage system, beside one noisy neighbour.
 
     Every latency keeps its distribution; what is drawn at the same time is correlated through a common factor (a Gaussian copula with one
     factor; R. B. Nelsen, An Introduction to Copulas, 2006), and the factor forgets (an Ornstein-Uhlenbeck process).

@@ -47,7 +47,7 @@ DeadlockRule: TypeAlias = Literal["timeout", "detect", "wait-die"]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """When transactions arrive.
+    """Arrivals of transactions.
 
     Attributes:
         kind: ``poisson``; ``deterministic``: equal gaps; ``bursty``: Poisson that switches between two rates; ``profile``: Poisson with a piecewise constant
@@ -210,7 +210,7 @@ class Invariant:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """How long a run is: `transactions` or `duration`. `simtx.scenario.strata` says how a run with `stratify` is divided.
+    """Length of a run: `transactions` or `duration`. `simtx.scenario.strata` says how a run with `stratify` is divided.
 
     Attributes:
         transactions: Number of transactions that arrive.
@@ -234,7 +234,7 @@ class RunPlan:
 
 
 class Assumption(str):
-    """Why a figure without a source is what it is, as a text, with the figure beside it.
+    """Reason why a figure without a source is what it is, as a text, with the figure beside it.
 
     Attributes:
         value: The figure as people read it: ``60/s``, ``lognormal, median 2 ms``; of several figures, each with what it belongs to.

@@ -89,13 +89,13 @@ def _walk(
 
 @lru_cache(maxsize=1 << 14)
 def _shapes(text: str) -> bool:
-    """Whether a figure shapes the model instead of measuring something."""
+    """Return whether a figure shapes the model instead of measuring something."""
     return _SHAPE.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1 << 16)  # the cells of a sweep ask the same again and again
 def covers(pattern: str, path: Path, text: str) -> bool:
-    """Whether a note's path fits a figure: the path itself, that of a table around it, or one with ``*`` for any part."""
+    """Return whether a note's path fits a figure: the path itself, that of a table around it, or one with ``*`` for any part."""
     expression = re.compile(re.escape(pattern).replace(r"\*", ".*") + r"(?:[.\[].*)?")
     return any(expression.fullmatch(form) is not None for form in (text, path_text(path)))
 
@@ -145,7 +145,7 @@ class Later(Mapping[str, V]):
 def noted_later(
     file: schema.ScenarioFile, figures: Sequence[Leaf], tables: Mapping[str, Any], placed: Zones
 ) -> tuple[Mapping[str, str], Mapping[str, Assumption]]:
-    """As `noted`, when somebody looks."""
+    """Make what `noted` makes when somebody looks."""
 
     @cache
     def made() -> tuple[dict[str, str], dict[str, Assumption]]:

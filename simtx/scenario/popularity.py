@@ -15,7 +15,7 @@ _EXACT: Final = 1000  # ranks that are added one by one
 
 
 def hottest(scenario: Scenario) -> dict[str, tuple[str, float]]:
-    """By service: the template of the key that is locked most often, and how often a transaction wants its most popular value.
+    """Template of the key that is locked most often, by service, and how often a transaction wants its most popular value.
 
     Of a key without parameters it is 1; of one with the transaction's number it is 0, and such keys are left out. Steps that name the
     same key on one service are one branch, or come one after the other: each counts.

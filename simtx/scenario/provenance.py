@@ -121,7 +121,7 @@ class Provenance:
         }
 
     def same_question(self, other: Provenance) -> bool:
-        """Whether both ask the same of the same code, so that the answers have to be equal."""
+        """Return whether both ask the same of the same code, so that the answers have to be equal."""
         silent = {"python", "modules", "command"}
         names = [one.name for one in dataclasses.fields(self) if one.name not in silent]
         mine, others = self.to_dict(), other.to_dict()
@@ -193,7 +193,7 @@ def version() -> str:
 
 @lru_cache(maxsize=2)
 def loaded_code(world: str = "simulated") -> CodeFingerprint:
-    """Of the code that this process has loaded: read once, so that a file that is edited later does not count."""
+    """Fingerprint of the code that this process has loaded: read once, so that a file that is edited later does not count."""
     return code_fingerprint(world)
 
 
@@ -284,7 +284,7 @@ def _changes(overrides: Mapping[str, Any]) -> list[str] | None:
 
 
 def _is_toml(text: str) -> bool:
-    """Whether a text would be read as something else, such as a number or a date."""
+    """Return whether a text would be read as something else, such as a number or a date."""
     import tomllib
 
     try:

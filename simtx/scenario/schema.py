@@ -68,14 +68,14 @@ class Table(BaseModel):
 
 
 def meaning(table: type[Table], name: str) -> str:
-    """What a key means, in Markdown: its own description, or else what the docstring of the spec says of it."""
+    """Meaning of a key, in Markdown: its own description, or else what the docstring of the spec says of it."""
     said = table.model_fields[name].description
     return said if said is not None else _attributes(table.spec)[name]
 
 
 @cache
 def _attributes(spec: type) -> Mapping[str, str]:
-    """What a docstring says of the attributes of its class, as one says it of a file: there, None is to leave a key out."""
+    """Descriptions of the attributes of a class, from its docstring, as one says them of a file: there, None is to leave a key out."""
     section = (inspect.getdoc(spec) or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()).replace("``", "`").replace("None: ", "absent: ") for name, text in found}
@@ -350,7 +350,7 @@ class TransactionFile(Table):
 
 
 class WorkloadFile(Table):
-    """When transactions arrive."""
+    """Arrivals of transactions."""
 
     spec = model.Workload
     kind: WorkloadKind = "poisson"
@@ -397,7 +397,7 @@ class WorkloadFile(Table):
 
 
 class ClientBackoffFile(Table):
-    """How long a client waits before it asks again: uniform between 0 and min(cap, base * factor^attempt)."""
+    """Time that a client waits before it asks again: uniform between 0 and min(cap, base * factor^attempt)."""
 
     spec = Backoff
     base: Period = _CLIENTS.backoff.base
@@ -417,7 +417,7 @@ class ClientBudgetFile(Table):
 
 
 class ClientsFile(Table):
-    """What clients do when no answer comes. Latencies count from a client's first request."""
+    """Behaviour of clients when no answer comes. Latencies count from a client's first request."""
 
     spec = model.ClientsSpec
     ask_again: AskAgain = _CLIENTS.ask_again
@@ -526,7 +526,7 @@ class BreakerFile(Table):
 
 
 class CommonModeFile(Table):
-    """How far nodes are slow at the same time: on one machine, beside one noisy neighbour. Every latency keeps its distribution."""
+    """Degree to which nodes are slow at the same time: on one machine, beside one noisy neighbour. Every latency keeps its distribution."""
 
     spec = infrastructure.CommonMode
     links: Chance = 0.0
@@ -585,7 +585,7 @@ class PoliciesFile(Table):
 
 
 class RunFile(Table):
-    """How long a run is: `transactions` or `duration`."""
+    """Length of a run: `transactions` or `duration`."""
 
     spec = model.RunPlan
     transactions: Maybe[Positive] = None

@@ -158,7 +158,7 @@ def html(scenario: Scenario) -> str:
 
 
 def _code(text: str) -> str:
-    """What scenario files put between backticks is code."""
+    """Mark as code what scenario files put between backticks."""
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
 
 

@@ -65,7 +65,7 @@ def _cycle(names: list[str], before: list[list[str]]) -> list[str]:
 
 
 def step_kinds(file: schema.ScenarioFile) -> Iterator[Problem]:
-    """Before the pivot everything can be undone, after it nothing can be refused; there is at most one pivot."""
+    """Check the kinds of steps: before the pivot everything can be undone, after it nothing can be refused; there is at most one pivot."""
     entries = file.transaction.steps
     where = ("transaction", "steps")
     pivots = [position for position, step in enumerate(entries) if step.kind == "pivot"]

@@ -213,7 +213,7 @@ def _columns(
 
 
 def _parser(workload: WorkloadFile) -> tuple[Callable[[str], Moment], str]:
-    """How a time is read, and the unit that it is in."""
+    """Function that reads a time, and the unit of that time."""
     unit = workload.unit
     if unit is None:
         unit = _LOG_TIME if workload.format in LOGS else "s"

@@ -54,12 +54,12 @@ class Uncertainty:
     high: float
 
     def factor(self, position: float) -> float:
-        """What the figures are multiplied with: at -1 the low end, at 0 nothing changes, at 1 the high end; further out, at least a hundredth."""
+        """Factor of the figures: at -1 the low end, at 0 nothing changes, at 1 the high end; further out, at least a hundredth."""
         distance = (self.high - 1) if position >= 0 else (1 - self.low)
         return max(1 + position * distance, 0.01)
 
     def possible(self, position: float) -> bool:
-        """Whether the figures can be there: above 0, a whole number from 1 not below 1, a probability not above 1."""
+        """Return whether the figures can be there: above 0, a whole number from 1 not below 1, a probability not above 1."""
         if not abs(position) < float("inf"):
             return False
         distance = (self.high - 1) if position >= 0 else (1 - self.low)
@@ -79,7 +79,7 @@ class Uncertainty:
 
     @property
     def notation(self) -> str:
-        """How the first figure is written."""
+        """Notation of the first figure."""
         return self.figures[0].notation
 
     def describe(self) -> str:

@@ -77,7 +77,7 @@ def _read(pattern: str, figures: list[Figure], stated: Any, changed: bool, file:
 
 
 def _nothing(pattern: str, figures: list[Figure], file: ScenarioFile) -> str:
-    """Why there is nothing to vary, and which value to state."""
+    """Reason why there is nothing to vary, and which value to state."""
     path = figures[0].path if len(figures) == 1 else pattern
     if any(one.value == 0 for one in figures):
         return f"is 0 here, and a share of 0 is 0; state a value of '{path}' that is above 0, and vary that"

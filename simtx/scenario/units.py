@@ -35,7 +35,7 @@ def hint(name: str, known: Iterable[str], *, otherwise: str = "one of ") -> str:
 
 
 def is_quantity(text: str) -> bool:
-    """Whether a text looks like a number with something behind it, rather than a name."""
+    """Return whether a text looks like a number with something behind it, rather than a name."""
     return _QUANTITY.fullmatch(text) is not None
 
 

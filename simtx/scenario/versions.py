@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 EventVersion: TypeAlias = Literal["1.0", "2.0", "2.1", "3.0"]
 """Versions of the form of events, oldest first; `simtx.protocols.event_schema` has the forms themselves."""
 Unread: TypeAlias = Literal["stop", "dead-letter"]
-"""What a consumer does with an event that it cannot read: it stops the lane until it is upgraded, or sets the event aside and goes on."""
+"""Treatment of an event that its consumer cannot read: it stops the lane until it is upgraded, or sets the event aside and goes on."""
 
 CURRENT: Final[EventVersion] = "2.0"
 """The version that everybody speaks if nothing else is said."""
@@ -16,7 +16,10 @@ VERSIONS: Final[tuple[EventVersion, ...]] = get_args(EventVersion)
 
 
 def readable(event: EventVersion, reader: EventVersion) -> bool:
-    """Whether a process can read an event: older forms are brought up to date, fields of newer minor versions are left out, a newer major version is refused."""
+    """Return whether a process can read an event.
+
+    Older forms are brought up to date, fields of newer minor versions are left out, a newer major version is refused.
+    """
     return int(event.partition(".")[0]) <= int(reader.partition(".")[0])
 
 

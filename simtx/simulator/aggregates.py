@@ -4,8 +4,8 @@ Commands come in a Poisson stream of their own until the last transaction has ar
 `simtx.verify_derived` explores. A store takes one append to a stream at a time, as a unique row (stream, version) makes it: who comes while another one is being written waits for that,
 and then sees whether it has lost. Everything else of a command happens beside the others. It changes no transaction.
 
-With one aggregate, commands at rate L that give up after a conflict, a constant time T from load to append and an append that takes no time, the share of conflicts is L·T / (1 + L·T): an append succeeds T
-after the first load behind the one before it. However long it is tried, one aggregate takes no more than 1 / T commands a second.
+Take one aggregate, with commands at rate L that give up after a conflict. The time from load to append is a constant T, and an append takes no time. The share of conflicts is
+then L·T / (1 + L·T): an append succeeds T after the first load behind the one before it. However long it is tried, one aggregate takes no more than 1 / T commands a second.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class Aggregates:
 
     @property
     def idle(self) -> bool:
-        """Whether all commands have ended."""
+        """Return whether all commands have ended."""
         return not self._open
 
     def figures(self) -> dict[str, float]:

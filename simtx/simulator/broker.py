@@ -149,7 +149,7 @@ class Broker:
             publication.node.confirm((publication.actor, Done(publication.effect.tag, "failed")))
 
     def _received_by_process(self, process: Process, publication: _Publication) -> None:
-        """On a host, it takes the time of the broker's process first."""
+        """Take the time of the broker's process first, on a host."""
         if self.up:
             process.handle(self._taken, publication)
         else:
@@ -275,7 +275,7 @@ class Broker:
             self._links_in[consumer.name].transmit(self._refused, parcel, parcel.message.tx)
 
     def unread(self, parcel: Parcel, lane: int) -> Unread | None:
-        """What a consumer does with an event that it cannot read; None: it can."""
+        """Return what a consumer does with an event that it cannot read; None: it can."""
         versions, message = self.world.versions, parcel.message
         if versions is None or versions.reads(parcel.version, message.to):
             return None
@@ -285,7 +285,7 @@ class Broker:
         return unread
 
     def fails(self, parcel: Parcel) -> bool:
-        """Whether a consumer cannot handle an event; it is counted and written down."""
+        """Return whether a consumer cannot handle an event; it is counted and written down."""
         message = parcel.message
         if self._env.now >= self._cured or not self._poisonous(message):
             return False
@@ -420,7 +420,7 @@ class Broker:
                 self._deliver(queue[0])
 
     def waiting(self) -> Iterator[str]:
-        """For each message that is stored and not yet acknowledged, its consumer."""
+        """Consumer of each message that is stored and not yet acknowledged."""
         return (parcel.message.to for parcel in self._parcels.values())
 
     def lag(self, consumer: str) -> int | None:

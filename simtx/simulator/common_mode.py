@@ -78,7 +78,7 @@ class CommonFactor:
 
     @property
     def step(self) -> float:
-        """For how many seconds the factor keeps a value."""
+        """Seconds for which the factor keeps a value."""
         return self._step
 
     def made(self, piece: int) -> list[float]:
@@ -93,7 +93,7 @@ class CommonFactor:
         return values
 
     def draws(self, distribution: Distribution, component: str, purpose: str) -> Draw:
-        """As `TransactionStreams.draws`, for a latency of a link or of a disk (purpose ``forced-write``)."""
+        """Draw as `TransactionStreams.draws`, for a latency of a link or of a disk (purpose ``forced-write``)."""
         writes = purpose == "forced-write"
         correlation, shared = (self._spec.writes, self._spec.shared_flush) if writes else (self._spec.links, 0.0)
         if (correlation == 0 and shared == 0) or isinstance(distribution, Constant):
@@ -137,7 +137,7 @@ def digits(normal: float) -> float:
 
 
 def level(normal: float) -> float:
-    """At which quantile a standard normal value stands."""
+    """Quantile at which a standard normal value stands."""
     return 0.5 * math.erfc(-normal * _ROOT_HALF)
 
 

@@ -21,7 +21,7 @@ class LockTable(Protocol):
 
     @property
     def waiters(self) -> dict[str, deque[Work]]:
-        """Those that queue for it."""
+        """Local transactions that queue for it."""
 
 
 class Deadlocks:
@@ -60,7 +60,7 @@ class Deadlocks:
                 del self._branches[work.tx]
 
     def may_wait(self, work: Work) -> bool:
-        """Whether this local transaction, just queued for a lock, may go on waiting."""
+        """Return whether this local transaction, just queued for a lock, may go on waiting."""
         if self.rule == "timeout":
             return True
         if self.rule == "wait-die":
@@ -73,11 +73,11 @@ class Deadlocks:
         return not refused
 
     def gave_up(self) -> None:
-        """Somebody has waited for a lock as long as the store allows."""
+        """Count that somebody has waited for a lock as long as the store allows."""
         self._counts["lock_timeouts"] += 1
 
     def _before(self, work: Work) -> Iterator[Work]:
-        """Those for whom it waits: the owner of the lock, and who is before it in the queue."""
+        """Local transactions for which it waits: the owner of the lock, and who is before it in the queue."""
         store, key = self._waiting[work]
         yield store.owners[key]
         for other in store.waiters[key]:
@@ -86,7 +86,7 @@ class Deadlocks:
             yield other
 
     def _ring(self, work: Work) -> bool:
-        """Whether somebody for whom this one waits waits for it in turn.
+        """Return whether somebody for whom this one waits waits for it in turn.
 
         Who was met in a queue needs not be looked at there again: those before it have been met, too. So a queue is walked once.
         """
@@ -111,7 +111,7 @@ class Deadlocks:
 
 
 def _is_branch(work: Work) -> bool:
-    """Whether its locks are held until all branches of a distributed transaction are done, not just until it is durable itself."""
+    """Return whether its locks are held until all branches of a distributed transaction are done, not just until it is durable itself."""
     return type(work.effect) is not Transact
 
 
@@ -120,5 +120,5 @@ def _younger(work: Work, other: Work) -> bool:
 
 
 def _one(work: Work, other: Work) -> bool:
-    """Whether they are the same, or branches of the same distributed transaction: then each ends only when both can."""
+    """Return whether they are the same, or branches of the same distributed transaction: then each ends only when both can."""
     return work is other or (work.tx == other.tx and _is_branch(work) and _is_branch(other))

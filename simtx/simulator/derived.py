@@ -124,7 +124,7 @@ class DerivedStore:
             self._env.call_in(self._gap(), self._read, None)
 
     def _kept(self, key: str) -> _Kept:
-        """What there is of a key, without what has expired."""
+        """Copy of a key and its value, without what has expired."""
         kept = self._copies.get(key)
         if kept is None:
             # Without filling, everything is there at the start.
@@ -164,7 +164,7 @@ class DerivedStore:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is on its way to it, and no wrong copy will expire."""
+        """Return whether nothing is on its way to it, and no wrong copy will expire."""
         return not self._on_their_way and not (self._spec.ttl is not None and self.wrong())
 
     def wrong(self) -> int:

@@ -63,7 +63,7 @@ def among(batch: Batch) -> Iterator[Batch]:
 
 
 def worth_learning(scenario: Scenario) -> bool:
-    """Whether a run, with those of its batch, is long enough for the compiled engine to be the quicker one."""
+    """Return whether a run, with those of its batch, is long enough for the compiled engine to be the quicker one."""
     batch = _batch.get() or Batch()
     return (scenario.expected_transactions() - EACH) * batch.runs >= WORTH - EACH
 
@@ -78,7 +78,7 @@ def interpreted_because(
     recorded: bool,
     processes: bool,
 ) -> str:
-    """Why a run is interpreted, as the rest of a sentence; empty if it is to be compiled.
+    """Reason why a run is interpreted, as the rest of a sentence; empty if it is to be compiled.
 
     Raises:
         ScenarioError: The fast engine was asked for, and cannot play it.
@@ -110,7 +110,7 @@ def gave_up(engine: Engine, reason: str) -> str:
 
 
 def learning_runs(engine: Engine) -> int:
-    """How many runs go on with what one has learned; without end, if the fast engine was asked for: then learning may take as long as it likes."""
+    """Number of runs that go on with what one has learned; without end, if the fast engine was asked for: then learning may take as long as it likes."""
     return _ENDLESS if engine == "fast" else (_batch.get() or Batch()).runs
 
 
@@ -137,7 +137,7 @@ def _unavailable() -> str:
 
 
 def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
-    """Why the compiled engine is not trusted with this scenario under this strategy: both play its first transactions, once in a process or a batch."""
+    """Reason why the compiled engine is not trusted with this scenario under this strategy: both play its first transactions, once in a process or a batch."""
     known = memory(scenario).agreed
     key = (type(strategy), repr(strategy))
     if key not in known:

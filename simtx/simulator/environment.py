@@ -9,11 +9,11 @@ heap, ordered by time, then priority, then the order of scheduling, so a user's 
     env.call_in(0.002, print, "2 ms")
     env.run(until=1.0)
 
-A SimPy process that stops waiting for a ``store.get()``, by a timeout or an interrupt, still gets the next item, and nobody sees it again (SimPy 4.1.2,
+A SimPy process may stop waiting for a ``store.get()``, by a timeout or an interrupt. It still gets the next item, and nobody sees it again (SimPy 4.1.2,
 ``findings/simpy-abandoned-get-takes-the-item.sh``): call ``get.cancel()`` first.
 
-The innermost loop of a model may leave out the checks and one Python call, about a fifth of the cost of an event, by pushing onto
-the heap itself. This is the whole idiom; it is right only for a finite delay that is not negative:
+The innermost loop of a model may push onto the heap itself. This leaves out the checks and one Python call, about a fifth of the cost
+of an event. This is the whole idiom; it is right only for a finite delay that is not negative:
 
     queue, sequence = env.queue, env.sequence  # once, in a constructor
     heappush(queue, (env.now + delay, NORMAL, sequence(), callback, argument))

@@ -70,7 +70,7 @@ class Injector:
         world.env.call_in(self._duration(), self._end, undo)
 
     def _hits(self) -> bool:
-        """Whether there is anything that this fault could strike: a hub, a broker, or workers may be missing under a strategy."""
+        """Return whether there is anything that this fault could strike: a hub, a broker, or workers may be missing under a strategy."""
         node = self._node()
         return self._planned.hits and not (self.fault.kind == "slow" and node is not None and node.pool is None)
 
@@ -204,7 +204,7 @@ class CrashPoint:
         self._remaining = trigger.occurrence
 
     def hits(self, actor: RunningMachine, effect: Effect, row: Row, *, before: bool) -> bool:
-        """Whether this is the place; `row` tells whose outbox rows a relay marks."""
+        """Return whether this is the place; `row` tells whose outbox rows a relay marks."""
         if before != self._before or not aims_at(self._effect, self._tx, effect, actor.tx, row):
             return False
         self._remaining -= 1

@@ -5,8 +5,8 @@ A group follows the commits of a store, as a derived store does: each change of 
 key. It changes no transaction.
 
 An instance works off one event at a time, of those that it has fetched. While it is paused, its coordinator, which is the broker, gets no heartbeat: after the session timeout its partitions get other
-owners. A partition that is moved has no owner until the new one knows of it and has looked for the checkpoint. When an instance wakes up, it
-writes what it had in its hands, and goes on with what it takes for its own, until its next heartbeat says otherwise (a third of the session timeout later). Then it joins again.
+owners. A partition that is moved has no owner until the new one knows of it and has looked for the checkpoint. When an instance wakes up, it first
+writes what it had in its hands. It goes on with what it takes for its own until its next heartbeat says otherwise (a third of the session timeout later). Then it joins again.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class ConsumerGroup:
         self._table: dict[str, int] = {}
         self._stored = [Partition() for _ in range(spec.partitions)]
         self._times: list[bytearray] = [bytearray() for _ in range(spec.partitions)]
-        """By partition, how often each event was applied, up to 255."""
+        """Times that each event was applied, up to 255, by partition."""
         self._highest = [-1] * spec.partitions
         self._epochs = [0] * spec.partitions
         self._owners: dict[int, str] = {}
@@ -240,7 +240,7 @@ class ConsumerGroup:
         self._env.call_in(length, self._wake, instance)
 
     def _expire(self, silent: tuple[_Instance, int]) -> None:
-        """No heartbeat of this member has come for too long. The last one keeps what it has: there is nobody else."""
+        """Expire a member of which no heartbeat has come for too long. The last one keeps what it has: there is nobody else."""
         instance, pause = silent
         name, _, until = self.record.pauses[pause - 1]
         if self._env.now >= until:  # its heartbeat came before the broker was back
@@ -331,7 +331,7 @@ class ConsumerGroup:
         self._go_on(instance)
 
     def _refused_to(self, instance: _Instance, number: int, epoch: int) -> None:
-        """Who is refused asks the coordinator: a former owner lets go, and the owner looks for the checkpoint again."""
+        """Let an instance that was refused ask the coordinator: a former owner lets go, and the owner looks for the checkpoint again."""
         del instance.own[number]
         if self._epochs[number] == epoch:
             instance.own[number] = _Owned(epoch, self._stored[number].checkpoint)
@@ -401,7 +401,7 @@ class ConsumerGroup:
 
     @property
     def idle(self) -> bool:
-        """Whether all events that will be applied are."""
+        """Return whether all events that will be applied are."""
         return not (self._on_their_way or self._moving) and not any(
             instance.busy
             or instance.paused

@@ -2,10 +2,10 @@
 
 A process takes up its events one after the other. Those that have something to do get the cores in the order in which they came. A process that has a core keeps it from
 one event to the next until its time slice is over; then it goes to the end of the queue. What is being done is not interrupted: a slice of some milliseconds is longer than what a
-process does at a time, so that of five processes that wake up together the last one waits for the others. (Processor sharing, the limit of slices that get ever shorter, would let all five
+process does at a time. So of five processes that wake up together the last one waits for the others. (Processor sharing, the limit of slices that get ever shorter, would let all five
 end together.) Neighbours who never rest take their part of the cores, as if each of them was one more process.
 
-What an event or a local transaction makes other processes of the node do, such as a relay that marks what it has published, takes cores *aside*: each such piece of work is a
+An event or a local transaction makes other processes of the node work, such as a relay that marks what it has published. This takes cores *aside*: each such piece of work is a
 process by itself, which begins when what has caused it is done. Nobody waits for its end.
 """
 
@@ -42,7 +42,7 @@ class _Job:
 
 
 def _nothing(_: object) -> None:
-    """What follows from work aside."""
+    """Do nothing: no more than that follows from work aside."""
 
 
 class Process:
@@ -248,7 +248,7 @@ class Host:
         self._schedule()
 
     def _cores(self) -> float:
-        """How many cores our jobs have: neighbours take their part, job by job."""
+        """Number of cores that our jobs have: neighbours take their part, job by job."""
         spec, count = self.spec, len(self._jobs)
         cores = spec.cores * count / (count + spec.neighbours) if spec.neighbours else float(spec.cores)
         return min(cores, float(count))

@@ -44,7 +44,7 @@ _TURN: Final[Any] = _Turn()
 class HostedNode(Node):
     """A node whose process shares the cores of a host with others.
 
-    What a machine sends leaves one after the other, each when the process has had the time for it, and the next event comes after the last. So the first of
+    What a machine sends leaves one after the other, each when the process has had the time for it. The next event comes after the last. So the first of
     five participants gets a decision well before the fifth. What the end of a local transaction causes is in the processor time of the local transaction.
 
     Attributes:

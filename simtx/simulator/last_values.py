@@ -32,15 +32,15 @@ class KnownValues:
         self._values, self._expected = values, expected
 
     def residual(self, scenario: Scenario) -> float:
-        """As `simtx.metrics.drift.residual`."""
+        """Residual, as `simtx.metrics.drift.residual`."""
         return drift.residual(scenario, self._values, self._expected)
 
     def bounds_violated(self, scenario: Scenario) -> list[str]:
-        """As `simtx.metrics.drift.bounds_violated`."""
+        """Bounds that are violated, as `simtx.metrics.drift.bounds_violated`."""
         return drift.bounds_violated(scenario, self._values)
 
     def packed(self, node: str) -> bytes:
-        """Of one store, in the order of their names: each key with its value."""
+        """Keys of one store with their values, in the order of their names."""
         values = self._values.get(node, {})
         return b"".join([key.encode() + _PACK(value) for key, value in sorted(values.items())])
 
@@ -67,7 +67,7 @@ class CompiledValues:
         self._wanted = has & 2 != 0
 
     def residual(self, scenario: Scenario) -> float:
-        """As `simtx.metrics.drift.residual`, of the keys that are off."""
+        """Residual, as `simtx.metrics.drift.residual`, of the keys that are off."""
         last = np.where(self._has, self._value, self._first)
         off = np.abs(last - self._first - np.where(self._wanted, self._expected, 0.0)) > _NEAR
         if not off.any():
@@ -75,7 +75,7 @@ class CompiledValues:
         return drift.residual(scenario, self.of(off & self._has), self._named(off & self._wanted, self._expected))
 
     def bounds_violated(self, scenario: Scenario) -> list[str]:
-        """As `simtx.metrics.drift.bounds_violated`, of the keys that are outside of any bounds."""
+        """Bounds that are violated, as `simtx.metrics.drift.bounds_violated`, of the keys that are outside of any bounds."""
         outside = np.zeros(self.count, dtype=bool)
         for invariant in scenario.invariants:
             if invariant.kind == "bounds" and invariant.service in self._index:
@@ -86,7 +86,7 @@ class CompiledValues:
         return drift.bounds_violated(scenario, self.of(outside & self._has))
 
     def packed(self, node: str) -> memoryview:
-        """Of one store, in the order of their names: each key with its value."""
+        """Keys of one store with their values, in the order of their names."""
         number = self._index[node]
         size = int(self._library.engine_packed(self._engine, number, None))
         target = np.zeros(size, dtype=np.uint8)
@@ -99,7 +99,7 @@ class CompiledValues:
         return self._named(chosen, self._value)
 
     def wrong(self, force: npt.NDArray[np.float64], off: npt.NDArray[np.float64]) -> tuple[Values, Mapping[str, Any]]:
-        """Of the keys that are off what the steps in force have added: their values, and what was added."""
+        """Values of the keys that are off what the steps in force have added, and what was added."""
         chosen = np.abs(off) > _NEAR
         return self.of(chosen & self._has), self._named(chosen, force)
 
@@ -113,4 +113,4 @@ class CompiledValues:
 
 
 LastValues: TypeAlias = KnownValues | CompiledValues
-"""What a run looks at of the last values when it is over."""
+"""Last values, as a run looks at them when it is over."""

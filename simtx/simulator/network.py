@@ -20,8 +20,8 @@ Receive = Callable[[Any], None]
 class Link:
     """One direction between two nodes. It delays and, if asked to, loses, duplicates and reorders; it keeps no order by itself.
 
-    The k-th message of a transaction on a link meets the same latency and the same luck whatever other transactions do, and whether
-    the ones before it were lost or copied.
+    The k-th message of a transaction on a link always meets the same latency and the same luck. It does not matter what other transactions do,
+    nor whether the messages before it were lost or copied.
 
     Args:
         env: The clock.
@@ -82,7 +82,7 @@ class Link:
         self.changed()
 
     def changed(self) -> None:
-        """To be called after a fault was added or removed: decides whether the short path is enough."""
+        """Decide whether the short path is enough; to be called after a fault was added or removed."""
         self.plain = not (self.blocked or self.loss or self.duplication or self.reorder)
 
     def transmit(self, receive: Receive, payload: Any, tx: int, message: Any = None) -> None:
@@ -120,7 +120,7 @@ class Link:
         return True
 
     def _hit(self, purpose: str, chances: list[float], tx: int) -> bool:
-        """Whether one of several independent chances comes true; one draw, so that another fault of a kind shifts nothing."""
+        """Return whether one of several independent chances comes true; one draw, so that another fault of a kind shifts nothing."""
         if not chances:
             return False
         draw = self._draws.get(purpose)

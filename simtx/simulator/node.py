@@ -103,7 +103,7 @@ class AimedCrash(Protocol):
     """A crash aimed at one effect of one transaction."""
 
     def hits(self, actor: RunningMachine, effect: Effect, row: Row, *, before: bool) -> bool:
-        """Whether this is the place."""
+        """Return whether this is the place."""
 
     @property
     def place(self) -> tuple[int, str, bool, int]:
@@ -136,7 +136,7 @@ class Surroundings(Protocol):
 
     @property
     def asked_again(self) -> bool:
-        """Whether clients ask again for what a node has received and lost."""
+        """Return whether clients ask again for what a node has received and lost."""
 
     def broker_or_refuse(self) -> Connection:
         """The broker; it is an error if there is none."""
@@ -610,7 +610,7 @@ class Node:
     # --- its own disk and its own store ---------------------------------------------------------------------------------------------
 
     def _at_once(self) -> bool:
-        """Whether a forced write to an instant disk takes no time right now; it is counted then."""
+        """Return whether a forced write to an instant disk takes no time right now; it is counted then."""
         if self.disk.stalled:
             return False
         self.disk.note_instant()
@@ -637,11 +637,11 @@ class Node:
         self._resume(actor)
 
     def buffered(self, since: float) -> bool:
-        """Whether what was written lazily at this time may still be in the memory of a process, whatever others have forced since."""
+        """Return whether what was written lazily at this time may still be in the memory of a process, whatever others have forced since."""
         return self.log.buffered(since)
 
     def survives(self, since: float) -> bool:
-        """Whether a lazy rollback of this time has reached the store's log by now: it is before whatever the store has forced since."""
+        """Return whether a lazy rollback of this time has reached the store's log by now: it is before whatever the store has forced since."""
         return self.disk.durable_until >= since or not self.log.buffered(since)
 
     def _submit(self, work: Work) -> None:
@@ -675,7 +675,7 @@ class Node:
             self._own_store().drop(work, "failed")
 
     def wanted(self, work: Work) -> bool:
-        """Whether a worker is to begin with this: False if it may still be refused, and the client's deadline is over. It is refused then."""
+        """Return whether a worker is to begin with this: False if it may still be refused, and the client's deadline is over. It is refused then."""
         actor, effect = work.actor, work.effect
         record = actor.record
         if record is None or record.answer or not actor.dated or not effect.steps:
@@ -888,7 +888,7 @@ class Node:
             self.world.broker.connected(self.name)
 
     def _presume(self) -> None:
-        """What was begun here before a crash, and has left no record, is aborted from now on, where the strategy presumes so, or if it has left no trace anywhere."""
+        """Abort what was begun here before a crash and has left no record: where the strategy presumes so, or if it has left no trace anywhere."""
         forgotten, self.forgotten = self.forgotten, []
         again = self.world.asked_again  # then it will be begun once more
         for record in forgotten:

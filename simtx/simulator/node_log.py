@@ -39,7 +39,7 @@ class NodeLog:
         self._endings: deque[tuple[float, int, list[Record]]] = deque()
 
     def buffered(self, since: float) -> bool:
-        """Whether what was written lazily at this time may still be in the memory of a process."""
+        """Return whether what was written lazily at this time may still be in the memory of a process."""
         return self._env.now - since <= self._flush
 
     def write(self, tx: int, record: Record) -> None:

@@ -131,7 +131,7 @@ class OutboxTable:
 
 
 def _writes(work: Work) -> bool:
-    """Whether a local transaction gets a number of its own from the database: not if it only reads, unless it is a branch that is prepared."""
+    """Return whether a local transaction gets a number of its own from the database: not if it only reads, unless it is a branch that is prepared."""
     effect = work.effect
     if type(effect) is Prepare or (type(effect) is Transact and (effect.key is not None or effect.outbox_rows())):
         return True

@@ -55,10 +55,10 @@ class Owner(Protocol):
         """The scenario's broker."""
 
     def unread(self, parcel: Parcel, lane: int) -> Unread | None:
-        """What a consumer does with an event that it cannot read; None: it can."""
+        """Return what a consumer does with an event that it cannot read; None: it can."""
 
     def fails(self, parcel: Parcel) -> bool:
-        """Whether a consumer cannot handle an event."""
+        """Return whether a consumer cannot handle an event."""
 
     def dead(self, parcel: Parcel) -> None:
         """A message becomes a dead letter."""
@@ -97,7 +97,7 @@ class Reader:
 
     @property
     def alive(self) -> bool:
-        """Whether the process that has fetched this still runs."""
+        """Return whether the process that has fetched this still runs."""
         return self.node.up and self.epoch == self.node.disk.epoch
 
 
@@ -227,7 +227,7 @@ class PartitionedLog:
 
     @staticmethod
     def _rewind(partition: Partition) -> None:
-        """What was given and not committed is given again."""
+        """Go back, so that what was given and not committed is given again."""
         partition.sent = partition.parcels[0].delivery.id - 1 if partition.parcels else partition.sent
 
     def _asked(self, partition: Partition) -> None:

@@ -1,7 +1,7 @@
 """A provider outside: it does the steps of a service, and neither shares a local transaction with it nor prepares.
 
-The service calls it, and then writes down in its own database what the answer was, with the idempotency row and the outbox rows of the local transaction that
-the machine has asked for. Between the two a crash, or an answer that never comes, leaves it unknown whether the provider has done it. The machine
+The service calls it, and then writes down in its own database what the answer was. The idempotency row and the outbox rows of the local transaction that
+the machine has asked for go with it. Between the two a crash, or an answer that never comes, leaves it unknown whether the provider has done it. The machine
 gets ``failed``, and repeats. What a repetition does depends on the provider:
 
 - It remembers the *key* of the request: it answers as before, and does nothing.
@@ -139,7 +139,7 @@ class Provider:
             self._write(work)
 
     def _adopt(self, found: tuple[Work, Key, Known]) -> None:
-        """What the provider says of an earlier request is written down, with the events that were to go out with it."""
+        """Write down what the provider says of an earlier request, with the events that were to go out with it."""
         work, about, known = found
         if not self._waits(work, self._adopt, found):
             return
@@ -200,7 +200,7 @@ class Provider:
             self._conclude(work, known.answer)
 
     def _waits(self, work: Work, callback: Callable[[T], None], argument: T) -> bool:
-        """Whether the service goes on with this work: it has not crashed since, and is not paused, or it does so later."""
+        """Return whether the service goes on with this work: it has not crashed since, and is not paused, or it does so later."""
         node = self._node
         if node.pool is None or work.epoch != node.pool.epoch:
             return False
@@ -269,7 +269,7 @@ class Provider:
         self._env.call_at(max(self._env.now, since + self._spec.timeout), self._silence, work)
 
     def _silence(self, work: Work) -> None:
-        """No answer has come in time: nobody knows whether it was done."""
+        """Give up waiting: no answer has come in time, and nobody knows whether it was done."""
         if self._waits(work, self._silence, work):
             self._count("unknown", work)
             self._fail(work)
@@ -281,7 +281,7 @@ class Provider:
         return self._spec.status_query or self._spec.idempotency is not None
 
     def _recall(self, key: Key) -> Known | None:
-        """What it knows of an earlier request, by its key or since it can be asked."""
+        """Recall an earlier request, by its key or since it can be asked; None: nothing is known of it any more."""
         known = self._known.get(key)
         if known is None or self._spec.status_query:
             return known
@@ -326,7 +326,7 @@ class Provider:
     # --- faults -------------------------------------------------------------------------------------------------------------------
 
     def cut(self) -> None:
-        """Nobody reaches it any more, and no answer arrives."""
+        """Cut the provider off: nobody reaches it any more, and no answer arrives."""
         self.up = False
 
     def reconnect(self) -> None:

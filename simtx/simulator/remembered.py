@@ -22,7 +22,7 @@ Options = tuple[type, bytes]
 
 @dataclass
 class Memory:
-    """Of one scenario.
+    """Memory of one scenario.
 
     Attributes:
         agreed: In what the two engines differ, by class and options of a strategy; empty if in nothing.

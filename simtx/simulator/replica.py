@@ -35,7 +35,7 @@ class Lag:
         self._last = 0.0
 
     def due(self, tx: int) -> float:
-        """When a commit of this transaction, which is now, shows."""
+        """Time at which a commit of this transaction, which is now, shows."""
         time = self._env.now + self._draw(tx)
         if self._ordered:
             time = self._last = max(time, self._last)

@@ -172,7 +172,7 @@ class RowLocks:
             node.journal.waited(work.tx, seconds, end)
 
     def _count(self, work: Work, freed: Sequence[str]) -> None:
-        """These locks end now, released or lost in a crash: for how long they were held."""
+        """Count for how long these locks were held, which end now, released or lost in a crash."""
         if not freed:
             return
         node, record = self._node, work.actor.record
@@ -186,7 +186,7 @@ class RowLocks:
             node.journal.unlocked(work.tx, freed, seconds)
 
     def crash(self, prepared: Collection[Work]) -> None:
-        """Nobody waits any more, and only branches that are prepared keep their locks; what is lost is counted."""
+        """End all waits, and all locks but those of branches that are prepared; what is lost is counted."""
         kept = {id(branch) for branch in prepared}
         for work in {id(one): one for queue in self.waiters.values() for one in queue}.values():
             self._end_wait(work, "lost")
@@ -201,12 +201,12 @@ class RowLocks:
         self.owners.update({key: branch for branch in prepared for key in branch.keys})
 
     def held_at_the_end(self) -> Iterator[tuple[Work, list[str]]]:
-        """When a run is over: who still has locks, and which."""
+        """Work that still has locks when a run is over, and its keys."""
         for work in {id(owner): owner for owner in self.owners.values()}.values():
             yield work, [key for key, owner in self.owners.items() if owner is work]
 
     def end_of_run(self) -> None:
-        """When a run is over: whoever waits has waited until now."""
+        """End all waits when a run is over: whoever waits has waited until now."""
         for queue in list(self.waiters.values()):
             for work in queue:
                 self._end_wait(work, "open")

@@ -94,7 +94,7 @@ class RunLoop(ABC):
 
     @abstractmethod
     def quiet(self) -> bool:
-        """Whether every node is up, and nothing is left to do but what is stuck."""
+        """Return whether every node is up, and nothing is left to do but what is stuck."""
 
     @abstractmethod
     def close(self) -> None:

@@ -50,10 +50,10 @@ class Owner(Protocol):
         """A local transaction with outbox rows has committed."""
 
     def buffered(self, since: float) -> bool:
-        """Whether what was written lazily at this time may still be in the memory of a process."""
+        """Return whether what was written lazily at this time may still be in the memory of a process."""
 
     def survives(self, since: float) -> bool:
-        """Whether a lazy rollback of this time has reached the store's log by now."""
+        """Return whether a lazy rollback of this time has reached the store's log by now."""
 
 
 class Store:
@@ -204,7 +204,7 @@ class Store:
             journal.applied(work.actor, work.steps, {}, compensation=compensation, reads=work.reads, refused=refused)
 
     def _shifts(self, changes: dict[str, float]) -> list[float] | None:
-        """By how much these changes move every conserved quantity, or None if by nothing."""
+        """Amounts by which these changes move every conserved quantity, or None if by nothing."""
         shifts: list[float] | None = None
         for key, new in changes.items():
             for prefix, weight in self._weights:
@@ -265,7 +265,7 @@ class Store:
             self.locks.acquire(work)
 
     def _granted(self, work: Work) -> None:
-        """It has its locks: work first, if it is to work with them."""
+        """Go on when it has its locks: work first, if it is to work with them."""
         if work.inside < 0:
             self._evaluate(work)
             return
@@ -366,7 +366,7 @@ class Store:
         return True
 
     def _allows(self, operation: Operation, work: Work) -> bool:
-        """Whether the guard of a read holds: on this transaction's own change, else on the replica if there is one, else here."""
+        """Return whether the guard of a read holds: on this transaction's own change, else on the replica if there is one, else here."""
         key = operation.key
         value = work.changes.get(key)
         if value is None:
@@ -615,12 +615,12 @@ class Store:
 
 
 def _has_outbox(effect: Transact | Execute | Prepare) -> bool:
-    """Whether it takes the lock of the outbox."""
+    """Return whether it takes the lock of the outbox."""
     return type(effect) is Transact and effect.serial_outbox and effect.outbox_rows() > 0
 
 
 def _refuses(work: Work) -> bool:
-    """Whether it refuses before it looks at any row, so that it needs no lock."""
+    """Return whether it refuses before it looks at any row, so that it needs no lock."""
     operations, effect = work.operations, work.effect
     return (
         bool(operations) and operations[0].kind == "refuse" and not (type(effect) is Transact and effect.serial_outbox)

@@ -37,7 +37,7 @@ class Outages(Protocol):
         """Answer again."""
 
     def waiting(self) -> Iterator[str]:
-        """For each message that is stored and not yet acknowledged, its consumer."""
+        """Consumer of each message that is stored and not yet acknowledged."""
 
     def lag(self, consumer: str) -> int | None:
         """The most events that wait in one partition of a consumer; None if there are no partitions."""
@@ -110,7 +110,7 @@ class Surroundings(Protocol):
 
     @property
     def arrivals_over(self) -> bool:
-        """Whether nobody asks for another transaction any more."""
+        """Return whether nobody asks for another transaction any more."""
 
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another."""

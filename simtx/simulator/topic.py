@@ -87,7 +87,7 @@ class Topic:
 
     @property
     def up(self) -> bool:
-        """Whether the broker answers. A strategy without a broker leaves this one in peace."""
+        """Return whether the broker answers. A strategy without a broker leaves this one in peace."""
         broker = self._world.broker
         return broker is None or broker.up
 

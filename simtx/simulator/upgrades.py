@@ -76,11 +76,11 @@ class Versions:
         return self._writes[node]
 
     def reads(self, version: EventVersion, node: str) -> bool:
-        """Whether a node can read an event of a version."""
+        """Return whether a node can read an event of a version."""
         return readable(version, self._reads[node])
 
     def accept(self, message: Message) -> bool:
-        """Whether a message from another node can be read; one that cannot is refused, and written down."""
+        """Return whether a message from another node can be read; one that cannot is refused, and written down."""
         version = self._writes.get(message.sender)
         if version is None or self.reads(version, message.to):
             return True
@@ -100,7 +100,7 @@ class Versions:
         of_message(self._world.trace, "stop", message.to, message, actor="host", detail=why)
 
     def seconds(self) -> float:
-        """For how long lanes have been stopped, all together."""
+        """Seconds for which lanes have been stopped, all together."""
         return self._seconds + sum(self._world.env.now - since for since in self._since.values())
 
     def _begin(self, upgrade: Upgrade) -> None:

@@ -67,7 +67,7 @@ class Window:
         self.before = self._counted()
 
     def close(self) -> None:
-        """Nobody asks for another transaction."""
+        """Close the window: nobody asks for another transaction."""
         self.horizon = self._env.now
         self.after = self._counted()
         self._sample()

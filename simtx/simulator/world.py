@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def _nothing(_: Work) -> None:
-    """Nobody wants to know."""
+    """Do nothing: nobody wants to know."""
 
 
 class World:
@@ -250,7 +250,7 @@ class World:
         return link
 
     def path(self, source: str, destination: str) -> tuple[str, Distribution, LinkSpec]:
-        """From one node to another: how its streams are called, its latency, and what the scenario says of it."""
+        """Path from one node to another: how its streams are called, its latency, and what the scenario says of it."""
         spec = self.scenario.network.link(self._zone(source), self._zone(destination))
         ends = (self.role(source), self.role(destination))
         if CLIENT in ends:  # every strategy has an entry, whatever it is called
@@ -286,12 +286,12 @@ class World:
 
     @property
     def arrivals_over(self) -> bool:
-        """Whether nobody asks for another transaction any more."""
+        """Return whether nobody asks for another transaction any more."""
         return self.clients.over
 
     @property
     def asked_again(self) -> bool:
-        """Whether clients ask again for what a node has received and lost."""
+        """Return whether clients ask again for what a node has received and lost."""
         return self.clients.insists
 
     def answered(self, record: TransactionRecord, outcome: str) -> None:

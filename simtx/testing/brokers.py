@@ -37,7 +37,7 @@ class ClientUnderTest(Protocol):
         """Have the messages to this node delivered."""
 
     async def acknowledge(self, delivery: int) -> None:
-        """This delivery needs not come again."""
+        """Acknowledge a delivery, which needs not come again."""
 
     async def close(self) -> None:
         """Disconnect."""
@@ -175,7 +175,7 @@ _PLAIN: Final[Mapping[str, Any]] = {
     "retention": None,
     "ordered": True,
 }
-"""What a law has to say only if it wants it otherwise."""
+"""Options that a law has to name only if it wants them otherwise."""
 
 
 def _law(*levels: str, **options: Any) -> Callable[[_Body], _Body]:
@@ -238,7 +238,7 @@ async def _play(law: Law, broker: BrokerUnderTest) -> None:
 
 @_law("memory", *_DURABLE)
 async def a_message_arrives_as_it_was_sent(stage: Stage) -> None:
-    """What was acknowledged is delivered, with its content, and once the consumer has acknowledged it nothing is left."""
+    """A message that was acknowledged is delivered, with its content, and once the consumer has acknowledged it nothing is left."""
     consumer = await stage.consumer()
     await stage.publish(7, (("a", 1), (2.5, None), "text"))
     await stage.until(lambda: bool(consumer.got), "the message arrives")
@@ -266,7 +266,7 @@ async def what_is_not_acknowledged_comes_again_under_its_id(stage: Stage) -> Non
 
 @_law("quorum")
 async def a_consumer_that_comes_back_gets_at_once_what_waits(stage: Stage) -> None:
-    """What was stored while a consumer was away, and what it had not acknowledged, comes with its connection and not with the redelivery time."""
+    """Messages stored while a consumer was away, and those that it had not acknowledged, come with its connection and not with the redelivery time."""
     client = await stage.connected("stock")
     away = Consumer(client, answers=False)
     await client.subscribe("stock", away)
@@ -296,7 +296,7 @@ async def messages_of_a_transaction_come_in_order_one_at_a_time(stage: Stage) ->
 
 @_law("quorum")
 async def transactions_do_not_hold_each_other_up(stage: Stage) -> None:
-    """What waits for an acknowledgement holds up its own transaction alone, and its own consumer alone."""
+    """A message that waits for an acknowledgement holds up its own transaction alone, and its own consumer alone."""
     slow = await stage.consumer(answers=False)
     other = await stage.consumer("payment")
     for tx in range(5):
@@ -426,7 +426,7 @@ async def without_a_window_every_repetition_is_a_message(stage: Stage) -> None:
 
 
 async def _repeated_over_a_crash(stage: Stage, *expected: int) -> None:
-    """So many times a message is stored that was consumed before a crash, and one that was not; each is published before and after it."""
+    """Check how many times a message is stored that was consumed before a crash, and one that was not; each is published before and after it."""
     taken = await stage.consumer("stock")
     waiting = await stage.consumer("payment", answers=False)
     await stage.publish(1, "taken")

@@ -21,7 +21,7 @@ class Underway(Protocol):
     """A local transaction that was begun."""
 
     def is_alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
 
     def result(self) -> Any:
         """Wait for its end; what has come out of it, with a `status` as in `simtx.protocols.Done`."""
@@ -43,10 +43,10 @@ class OutboxUnderTest(Protocol):
         """Roll a branch back."""
 
     def read_outbox(self, limit: int, *, below_horizon: bool = False) -> Sequence[OutboxRow]:
-        """As `simtx.protocols.ReadOutbox`."""
+        """Read rows, as `simtx.protocols.ReadOutbox` says."""
 
     def mark_outbox(self, ids: Sequence[int]) -> None:
-        """As `simtx.protocols.MarkOutbox`."""
+        """Mark rows, as `simtx.protocols.MarkOutbox` says."""
 
 
 MakeStore = Callable[..., OutboxUnderTest]
@@ -200,7 +200,7 @@ def what_fails_leaves_no_row(store: OutboxUnderTest) -> None:
 
 @_law()
 def a_marked_row_is_not_read_again(store: OutboxUnderTest) -> None:
-    """Who has marked a row does not read it again, and reads all others."""
+    """A relay that has marked a row does not read it again, and reads all others."""
     for tx in range(4):
         store.transact(tx, action(tx, "a"))
     rows = store.read_outbox(100)
@@ -227,7 +227,7 @@ def below_the_horizon_nothing_appears_before_what_was_read(store: OutboxUnderTes
 
 @_law()
 def under_the_lock_numbers_are_in_the_order_of_commits(store: OutboxUnderTest) -> None:
-    """Where writers lock the outbox, a reader that looks behind the highest number misses nothing."""
+    """A reader that looks behind the highest number misses nothing where writers lock the outbox."""
     reader = _Reader(store, below_horizon=False)
     _hold(store)
     begun = store.begin(1, action(1, "held", serial=True))

@@ -78,7 +78,7 @@ class _Hands:
         return ()
 
     def check(self, plan: c.Plan) -> str | None:  # noqa: ARG002
-        """Nothing is wrong."""
+        """Find nothing wrong."""
         return None
 
     def tell(self, node: Node, tx: int, *effects: c.Effect) -> None:
@@ -88,7 +88,7 @@ class _Hands:
 
 
 def _deaf(node: str, tx: int, event: c.Event) -> None:
-    """Nobody listens yet."""
+    """Do nothing: nobody listens yet."""
 
 
 def _world(services: Sequence[str], store: dict[str, Any], broker: dict[str, Any]) -> tuple[World, _Hands]:
@@ -140,7 +140,7 @@ class Pending:
         self.outcome: Outcome | None = None
 
     def is_alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self.outcome is None
 
     def result(self) -> Outcome:
@@ -279,7 +279,7 @@ class SimulatedStores:
 
 
 def simulated_stores() -> SimulatedStores:
-    """For `simtx.testing.check_store`: makes stores of the simulated world."""
+    """Make stores of the simulated world, for `simtx.testing.check_store`."""
     return SimulatedStores()
 
 
@@ -380,7 +380,7 @@ class SimulatedClient:
         self._broker.attach(node, take)
 
     async def acknowledge(self, delivery: int) -> None:
-        """This delivery needs not come again."""
+        """Acknowledge a delivery, which needs not come again."""
         self._broker.tell(self._name, self._transactions[delivery], c.Acknowledge(delivery))
 
     async def close(self) -> None:
@@ -390,5 +390,5 @@ class SimulatedClient:
 
 @contextlib.contextmanager
 def simulated_broker(**options: Any) -> Iterator[SimulatedBroker]:
-    """For `simtx.testing.check_broker`: makes a broker of the simulated world."""
+    """Make a broker of the simulated world, for `simtx.testing.check_broker`."""
     yield SimulatedBroker(options)

@@ -24,7 +24,7 @@ class OutcomeUnderTest(Protocol):
 
     @property
     def status(self) -> str:
-        """As in `simtx.protocols.Done`."""
+        """Status, as in `simtx.protocols.Done`."""
 
     @property
     def value(self) -> Any:
@@ -32,7 +32,7 @@ class OutcomeUnderTest(Protocol):
 
     @property
     def in_doubt(self) -> float:
-        """Of a second phase: seconds since the branch was prepared; below zero if there was none."""
+        """Seconds since the branch of a second phase was prepared; below zero if there was none."""
 
 
 class StoreUnderTest(Protocol):
@@ -262,7 +262,7 @@ def an_idempotency_row_comes_back_as_it_was(make: MakeStore) -> None:
 
 @_law()
 def a_duplicate_is_found_before_any_lock(make: MakeStore) -> None:
-    """What is done already is answered at once, also while somebody holds its keys."""
+    """A local transaction that is done already is answered at once, also while somebody holds its keys."""
     store = make()
     store.transact(1, action(1, add("a")))
     store.prepare(2, prepare(2, add("a")))
@@ -288,7 +288,7 @@ def outbox_rows_are_read_in_their_order_until_they_are_marked(make: MakeStore) -
 
 @_law()
 def a_compensation_runs_once_and_only_if_its_action_took_effect(make: MakeStore) -> None:
-    """What says so is the value of the action's row, as the compensation wants it."""
+    """The value of the action's row says so, as the compensation wants it."""
     store = make()
     store.transact(1, action(1, add("a", -3)))
     same(store.transact(1, compensation(1, add("a", 3))).status, "done", "a compensation")
@@ -453,7 +453,7 @@ def _readers(make: MakeStore, meets: str) -> None:
 
 @_law(serializable=True)
 def reads_lock_under_serializable(make: MakeStore) -> None:
-    """What a branch has read is locked until it ends, over a restart if it is prepared; what it has changed cannot be read."""
+    """Keys that a branch has read are locked until it ends, over a restart if it is prepared; what it has changed cannot be read."""
     _readers(make, "failed")
 
 

@@ -30,7 +30,7 @@ __all__ = ["STRATEGY_LAWS", "check_strategy"]
 
 _STEPS: Final = 3
 _SECONDS: Final = 60.0
-"""For how long the search of a small scope may go on."""
+"""Seconds for which the search of a small scope may go on."""
 
 
 @dataclass(frozen=True)

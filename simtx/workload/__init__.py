@@ -1,6 +1,6 @@
 """Workload of a run: random streams, arrival times, and one plan a transaction; the same for the simulated and the real world.
 
-Every host draws its transactions here, so that a simulated run and a real one under the same seed meet the same keys, amounts,
+Every host draws its transactions here. So a simulated run and a real one under the same seed meet the same keys, amounts,
 refusals and service demands.
 """
 

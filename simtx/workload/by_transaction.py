@@ -1,7 +1,7 @@
 """Random numbers that belong to a transaction: whatever else happens in a run, they are the same.
 
 `Streams` deals out a sequence in the order of use. That is right for what every strategy uses in the same order, such as gaps between
-arrivals. It is wrong for the delays of messages: strategies send different messages, so that behind the first difference every delay would
+arrivals. It is wrong for the delays of messages, as strategies send different messages. Behind the first difference every delay would
 belong to another message, and two runs that were meant to meet the same conditions would drift apart.
 
 Here the k-th number that transaction tx draws from a stream is a function of seed, replication, component, purpose, tx and k, and of nothing
@@ -50,7 +50,7 @@ _LATE: Final = 1 << 32  # where a transaction goes on that draws again after it 
 
 
 class _Uniform:
-    """From 0 (included) to 1 (excluded), as a stream draws it."""
+    """Numbers from 0 (included) to 1 (excluded), as a stream draws them."""
 
     def sample(self, rng: np.random.Generator, n: int, /) -> NDArray[np.float64]:
         return rng.random(n)

@@ -39,7 +39,7 @@ class PlannedFault:
 
     @property
     def hits(self) -> bool:
-        """Whether there is anything under this strategy that it could hit."""
+        """Return whether there is anything under this strategy that it could hit."""
         return self.node is not None or FAULT_KINDS[self.fault.kind].place == "links"
 
 

@@ -290,7 +290,7 @@ def parameter_draws(name: str, parameter: Parameter, streams: Streams, component
 
 
 def cumulated_shares(population: int, exponent: float) -> NDArray[np.float64]:
-    """For each value of a key parameter, the most popular one first, the share of the draws that are for it or for one before it."""
+    """Shares of the draws that are for each value of a key parameter or for one before it, the most popular one first."""
     weights = np.arange(1, population + 1, dtype=float) ** -exponent
     cumulated: NDArray[np.float64] = np.cumsum(weights / weights.sum())
     cumulated[-1] = 1.0

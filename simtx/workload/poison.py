@@ -10,7 +10,7 @@ from simtx.protocols import Message
 from simtx.workload.streams import Streams
 
 Poisonous: TypeAlias = Callable[[Message], bool]
-"""Whether the consumer of an event can never handle it."""
+"""Function that says whether the consumer of an event can never handle it."""
 
 _BITS: Final = 64
 
@@ -18,7 +18,7 @@ _BITS: Final = 64
 def poisonous(share: float, streams: Streams, transactions: Collection[int] = ()) -> Poisonous:
     """Tells the poison of a run from other events.
 
-    An event is known by its transaction, its kind, its producer and its consumer, so that every copy of a poison event is poison, under every strategy and
+    An event is known by its transaction, its kind, its producer and its consumer. So every copy of a poison event is poison, under every strategy and
     however often it was delivered.
 
     Args:
@@ -30,7 +30,7 @@ def poisonous(share: float, streams: Streams, transactions: Collection[int] = ()
 
 
 def by_key(share: float, key: int, transactions: Collection[int] = ()) -> Poisonous:
-    """As `poisonous`, with the key that the streams gave: for a process that has no streams."""
+    """Function like that of `poisonous`, with the key that the streams gave: for a process that has no streams."""
     named = frozenset(transactions)
     if share <= 0:
         return lambda message: message.tx in named

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 UNREACHABLE: Final = "unreachable"
 SLOW: Final = "slow"
 ANSWERING: Final = "answering"
-"""What the process of a provider is told by faults: the share of requests that get an answer."""
+"""Name under which faults set the share of requests that get an answer, in the process of a provider."""
 
 
 class Fate(NamedTuple):
@@ -90,7 +90,7 @@ class Behaviour:
         return timeouts if self.answering == 1.0 else 1 - (1 - timeouts) * self.answering
 
     def admits(self, now: float) -> bool:
-        """Whether a request that comes now is within the limit: a bucket of `burst` tokens, which is filled at the rate."""
+        """Return whether a request that comes now is within the limit: a bucket of `burst` tokens, which is filled at the rate."""
         rate = self._spec.rate_limit
         if rate is None:
             return True

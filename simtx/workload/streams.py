@@ -74,7 +74,7 @@ class Streams:
         return int.from_bytes(self._hash(component, purpose, 16), "little")
 
     def _hash(self, component: str, purpose: str, size: int) -> bytes:
-        """So many bytes that the four parts of a stream's name give."""
+        """Hash of so many bytes, of the four parts of a stream's name."""
         key = blake2b(digest_size=size, person=b"simtx streams")
         for part in (str(self.seed), str(self.replication), component, purpose):
             text = part.encode()

@@ -154,7 +154,7 @@ class _Aggregate:
             yield f"{conflict} and appends there", _with(state, number, Client(moved, event))
 
     def conflicts(self, state: AggregateState) -> bool:
-        """Whether somebody is about to append at a version that is over."""
+        """Return whether somebody is about to append at a version that is over."""
         return any(
             one.event is not None and one.state is not None and one.state.version < len(state.stream)
             for one in state.clients
@@ -162,7 +162,7 @@ class _Aggregate:
 
     @staticmethod
     def truthful(state: AggregateState) -> bool:
-        """Whether a command is in the stream if its client was told that it is done, and is not if it was told another thing."""
+        """Return whether a command is in the stream if its client was told that it is done, and is not if it was told another thing."""
         known = {event.command for event in state.stream}
         return all((one.told == "done") == (number in known) for number, one in enumerate(state.clients) if one.told)
 

@@ -204,7 +204,7 @@ class _Copies:
         return state._replace(copy=copy, shown=max(state.shown, state.copy.version or 0))
 
     def fresh(self, state: CopyState) -> bool:
-        """Whether the copy is as it has to be when nothing is on its way."""
+        """Return whether the copy is as it has to be when nothing is on its way."""
         version = state.copy.version
         if self._deleted(state.source):
             return version is None

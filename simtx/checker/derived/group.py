@@ -95,7 +95,7 @@ def group_model(rule: GroupRule, scope: GroupScope) -> Model[GroupState]:
 
 
 def _no_gap(applied: tuple[int, ...]) -> bool:
-    """Whether no event was applied before one that comes before it had been."""
+    """Return whether no event was applied before one that comes before it had been."""
     reached = 0
     for offset in applied:
         if offset > reached:
@@ -169,7 +169,7 @@ class _Group:
 
     @staticmethod
     def alive(state: GroupState) -> bool:
-        """Whether the owner of the last assignment lives."""
+        """Return whether the owner of the last assignment lives."""
         return any(owner.epoch == state.epoch for owner in state.owners)
 
     def show(self, state: GroupState) -> str:

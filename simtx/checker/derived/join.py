@@ -187,7 +187,7 @@ class _Join:
 
     @staticmethod
     def ended(state: JoinState) -> bool:
-        """Whether the saga is decided and all of its branches are as decided."""
+        """Return whether the saga is decided and all of its branches are as decided."""
         decision: Decision = state.joined.decision
         if decision == "complete":
             return all(one == "done" for one in state.branches)
@@ -195,7 +195,7 @@ class _Join:
 
     @classmethod
     def settled(cls, state: JoinState) -> bool:
-        """Whether, further, every branch of an undone saga knows: what was never begun may still be, as long as it does not."""
+        """Return whether, further, every branch of an undone saga knows: what was never begun may still be, as long as it does not."""
         return cls.ended(state) and (state.joined.decision == "complete" or "" not in state.branches)
 
     def show(self, state: JoinState) -> str:

@@ -83,7 +83,7 @@ def projection_model(rule: ProjectionRule, scope: ProjectionScope) -> Model[Proj
 
 
 def _done(table: Table | None) -> bool:
-    """Whether all that lies before the checkpoint was applied."""
+    """Return whether all that lies before the checkpoint was applied."""
     if table is None:
         return True
     return all(count > 0 for count in table.applied[: table.checkpoint]) and len(table.applied) >= table.checkpoint

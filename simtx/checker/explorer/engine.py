@@ -226,7 +226,7 @@ class Guard:
         self._looked = monotonic()
 
     def reason(self) -> str:
-        """Why the search must stop now; empty when it may go on."""
+        """Reason why the search must stop now; empty when it may go on."""
         now = monotonic()
         elapsed = now - self._looked
         self._looked = now

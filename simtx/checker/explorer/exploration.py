@@ -9,7 +9,7 @@ from simtx.banner import banner
 from simtx.checker.explorer.model import Step
 
 DEADLOCKS_KEPT = 10
-"""How many deadlocks are kept with their paths; all are counted."""
+"""Number of deadlocks that are kept with their paths; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Exploration:
         return f"never happens: {', '.join(self.unreached)}" if self.unreached else "holds"
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines: plain values only. A property that is not refuted so far, and a goal not reached so far, is None."""
+        """Plain values only, for machines. A property that is not refuted so far, and a goal not reached so far, is None."""
         violated = {violation.name for violation in self.violations}
         proved = True if self.complete else None
         return {

@@ -1,8 +1,8 @@
 """Breadth-first exploration of every reachable state of a model.
 
 Levels are explored in order, so every path reported is a shortest one. States are compared exactly. Results do not depend on the
-number of workers: states are ranked by (rank of the first parent, position among its steps) in one process and in many, so
-counts, counterexamples and the effect of `max_states` are the same.
+number of workers: states are ranked by (rank of the first parent, position among its steps) in one process and in many. So counts,
+counterexamples and the effect of `max_states` are the same.
 """
 
 import gc
@@ -24,7 +24,7 @@ from simtx.errors import ScenarioError
 from simtx.progress import progress_bar
 
 ASKED = "it was asked for"
-"""Why a search was interpreted, where somebody has said that it should be."""
+"""Reason why a search was interpreted, where somebody has said that it should be."""
 
 FORK_AFTER_S = 0.015
 """CPU time that a level must be expected to take before workers are forked: less is done sooner than they are."""
@@ -110,7 +110,7 @@ def explore(
 
 
 def _set_aside(model: Model[S], options: Options) -> str:
-    """Why the faster search of a model is not even asked; empty if it is, or if there is none."""
+    """Reason why the faster search of a model is not even asked; empty if it is, or if there is none."""
     if model.search is None:
         return ""
     reasons = {
@@ -197,7 +197,7 @@ def _settle_terminal(ledger: Tally[S], level: Level[S], parents: dict[S, Any]) -
 
 @contextmanager
 def arguments_of(function: str) -> Iterator[None]:
-    """What `explore` says against one of its arguments is said of the argument that a function has handed on."""
+    """Report what `explore` says against one of its arguments as said of the argument that a function has handed on."""
     try:
         yield
     except ScenarioError as error:

@@ -1,8 +1,8 @@
 """A model for the explorer: initial states, actions and the properties that must hold.
 
 States are any hashable values that compare by content: tuples, strings, integers, frozensets, frozen dataclasses. They are
-compared exactly, never by a fingerprint. Every function of a model must be pure: same state, same answer, in the same order
-(iterate over a set of strings in sorted order, otherwise the choice among equally short paths varies from run to run).
+compared exactly, never by a fingerprint. Every function of a model must be pure: same state, same answer, in the same order.
+(Iterate over a set of strings in sorted order; otherwise the choice among equally short paths varies from run to run.)
 
 Example:
     Two jugs of three and five litres; can one measure four? (Die Hard 3, after Lamport's TLA+ course)

@@ -58,7 +58,7 @@ class Partition:
             return np.fromiter(map(self._hash, states), np.int64, len(states))
 
     def _hash(self, state: Any) -> int:
-        """For models that mix states with and without this component."""
+        """Hash a state, also in models that mix states with and without this component."""
         try:
             return hash(state[self.component])
         except (IndexError, TypeError, KeyError):

@@ -1,7 +1,7 @@
 """Quiescence: whether every run can still come to rest. The properties at rest say nothing about one that goes on for ever.
 
-Two machines that answer each other without waiting, or a relay that changes with every poll, keep a state from ever being one in which
-nothing more can happen. Such a trap is a part of the graph without a way to an end. It is liveness, without a notion of fairness: an end must
+A run may never come to a state in which nothing more can happen: two machines answer each other without waiting, or a relay changes with
+every poll. Such a trap is a part of the graph without a way to an end. It is liveness, without a notion of fairness: an end must
 stay possible.
 """
 
@@ -26,7 +26,7 @@ _WALKS: Final = 3
 class Termination(Generic[S]):
     """The property `termination`, as a predicate of states.
 
-    Mostly the first thing that can happen, and then the first again, leads to an end, in a few steps, or to a state that is known to have
+    Mostly the first thing that can happen, and then the first again, leads in a few steps to an end, or to a state that is known to have
     one. Only where that goes round in a circle every way is looked at. States are known by their hashes, which are a tenth of their size:
     two that share one could at worst hide a trap of a single state.
 
@@ -55,7 +55,7 @@ class Termination(Generic[S]):
         self._ending: set[int] = set()
 
     def __call__(self, state: S) -> bool:
-        """Whether there is a way to an end, or the state is excused."""
+        """Return whether there is a way to an end, or the state is excused."""
         if self._excused is not None and self._excused(state):
             return True
         try:
@@ -64,7 +64,7 @@ class Termination(Generic[S]):
             return True
 
     def late(self) -> bool:
-        """Whether the time to look is over."""
+        """Return whether the time to look is over."""
         return self._deadline is not None and monotonic() >= self._deadline
 
     def _ends(self, state: S) -> bool:
@@ -90,7 +90,7 @@ class Termination(Generic[S]):
         return True
 
     def _has_end(self, state: S) -> bool:
-        """Whether any way leads to an end, by a search of all; if they are too many, by some of them."""
+        """Return whether any way leads to an end, by a search of all; if they are too many, by some of them."""
         seen = {state}
         ahead = [state]
         while ahead and len(seen) < _WIDE:
@@ -105,7 +105,7 @@ class Termination(Generic[S]):
         return bool(ahead) and self._comes_to_an_end(state)
 
     def _comes_to_an_end(self, state: S) -> bool:
-        """Whether one of some random ways leads to an end; always the same ones."""
+        """Return whether one of some random ways leads to an end; always the same ones."""
         # The same ways in every search and process, so that a verdict can be repeated.
         chance = Random(0)  # noqa: S311 - nothing secret
         for _ in range(_WALKS):

@@ -34,7 +34,7 @@ class Tally(Generic[S]):
 
     @property
     def must_stop(self) -> bool:
-        """Whether a violation ends the search."""
+        """Return whether a violation ends the search."""
         return self.options.stop_at_violation and bool(self.violations or self.deadlock_count)
 
     def open_properties(self) -> list[tuple[str, str]]:

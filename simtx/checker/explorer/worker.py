@@ -25,7 +25,7 @@ from simtx.checker.explorer.partition import Ints, Partition
 from simtx.errors import RunFailed, ScenarioError
 
 SEQUENCE_BITS = 24
-"""Of a key: position among the new states of one parent; the bits above are the parent's rank."""
+"""Bits of a key for the position among the new states of one parent; the bits above are the parent's rank."""
 
 COUNTER = struct.Struct("q")
 """Layout of the shared memory: the interrupt flag, then for each worker the states of the level that it has expanded."""

@@ -49,7 +49,7 @@ def admit(strategy: Strategy, services: Sequence[str], plans: Iterable[Plan]) ->
 
 
 def _call(what: str, function: Callable[[], T]) -> T:
-    """What a member gives; what it raises is the strategy's mistake, and is told as such."""
+    """Return what a member gives. What it raises is the strategy's mistake, and is reported as such."""
     try:
         return function()
     except ScenarioError:

@@ -77,5 +77,5 @@ def reset(broker: Broker, consumer: int) -> Broker:
 
 
 def is_empty(broker: Broker) -> bool:
-    """Whether no message is left."""
+    """Return whether no message is left."""
     return not any(entries for *_, entries in broker)

@@ -1,10 +1,10 @@
 """The search of a protocol's model, with its loop in C: the same states, counts and stories as the loop in Python, many times as fast.
 
 C knows numbers only (`simtx/engine/loop/search.c`). It asks here what a node does upon an event, what the observer sees then, what a broker holds
-afterwards; each question once, since its answer depends on nothing else. What is asked, and in which order, is what `Steps` asks, so that numbers are given in
+afterwards; each question once, since its answer depends on nothing else. What is asked, and in which order, is what `Steps` asks. So numbers are given in
 the same order, too, and states come in the same order. The properties at rest are judged here, once for all states of which they cannot tell one from the other.
 
-Where there is no compiled loop and no compiler, or where a model has what C has no room for, the loop in Python searches, and the verdict says why: it differs in
+The loop in Python searches where there is no compiled loop and no compiler, or where a model has what C has no room for. The verdict says why then: it differs in
 nothing but time.
 """
 
@@ -147,7 +147,7 @@ def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally
 
 
 def _fits(model: Steps, judge: Judge, ledger: Tally[Any]) -> bool:
-    """Whether what is to be searched and checked is the model's own, and nobody has put anything in its place."""
+    """Return whether what is to be searched and checked is the model's own, and nobody has put anything in its place."""
     compiled = ledger.compiled
     known: dict[str, Any] = {**judge.always(), **judge.at_rest()}
     known |= {"commit": judge.commits, "abort": judge.aborts, "recovery": judge.recovers}

@@ -10,7 +10,7 @@ one at least; a prepared branch keeps its locks.
 
 The machines of one node take turns effect by effect. Most of these interleavings have the same effect as programs that run one after the other.
 What can be: an outbox relay publishes a row that was committed by a program that has not come to its end; one crash cuts off several
-programs. Both take a crash, so where a node has several transactions, or a relay, and a crash is to come, a program may stop behind any
+programs. Both take a crash. So where a node has several transactions, or a relay, and a crash is to come, a program may stop behind any
 effect, with `PAUSED`. (A test plays every effect as a step of its own, and comes to the same ends.)
 """
 
@@ -202,7 +202,7 @@ class Locals:
     # --- what others may look at ----------------------------------------------------------------------------------------------
 
     def up(self, number: int) -> bool:
-        """Whether the node is up."""
+        """Return whether the node is up."""
         return self.states.values[number].up
 
     def timers(self, number: int) -> tuple[tuple[int, str], ...]:
@@ -267,7 +267,7 @@ class Locals:
         return known
 
     def take(self, number: int, event: Hashable, fail: int = -1) -> tuple[Reaction, ...]:
-        """As `outcomes`, of something that does happen: the rows of transition tables that it takes count as covered."""
+        """Outcomes as in `outcomes`, of something that does happen: the rows of transition tables that it takes count as covered."""
         outcomes = self.outcomes(number, event, fail)
         self._cover(self._taken[number, event, fail])
         return outcomes

@@ -16,7 +16,7 @@ from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import after, locks
 
 _CALL: Final = "call"
-"""With the key of a local transaction: the row of the provider that has done its work."""
+"""Word that stands, with the key of a local transaction, for the row of the provider that has done its work."""
 _REFUSE: Final = c.Operation("", "refuse")
 _END: Final = ("\0end",)
 """Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
@@ -134,7 +134,7 @@ class Store:
             self.log.append((tx, _END, False))
 
     def after_crash(self) -> list[tuple[Store, str]]:
-        """What may be found after a crash now, with a few words: of each transaction any prefix of its lazy records, and of marks and rollbacks some.
+        """Stores that a crash may leave now, with a few words: of each transaction any prefix of its lazy records, and of marks and rollbacks some.
 
         Marks are the relay's, which is a process of its own: no forced write of the service takes them along.
         """
@@ -155,7 +155,7 @@ class Store:
         return found
 
     def _undoings(self) -> Iterator[tuple[list[tuple[int, c.Message]], list[tuple[int, Held]]]]:
-        """What a crash may undo of lazy marks, the last ones first, and of lazy rollbacks; at least something."""
+        """Lazy marks, the last ones first, and lazy rollbacks that a crash may undo; at least something."""
         for back in ([], self.rolled_back) if self.rolled_back else ([],):
             for kept in range(len(self.marks), -1, -1):
                 if back or kept < len(self.marks):
@@ -181,7 +181,7 @@ class Store:
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
     def _locked(self, tx: int, operations: Iterable[c.Operation], serializable: bool) -> bool:
-        """Whether a branch of another transaction holds a key that these operations lock."""
+        """Return whether a branch of another transaction holds a key that these operations lock."""
         if not self.open and not self.prepared:
             return False
         held = {
@@ -386,7 +386,7 @@ def _undone(marks: list[tuple[int, c.Message]], rollbacks: list[tuple[int, Held]
 
 
 def _surviving(log: list[tuple[int, c.Record, bool]], left: dict[int, int]) -> list[tuple[int, c.Record, bool]]:
-    """What is found of a log after a crash: what is durable, and the first so many lazy records of each transaction."""
+    """Records of a log that are found after a crash: those that are durable, and the first so many lazy records of each transaction."""
     found = []
     for tx, record, durable in log:
         if not durable:

@@ -45,7 +45,7 @@ def line(model: ProtocolModel, before: State, action: Action, after: State) -> s
 
 
 def _done(model: ProtocolModel, outcome: Reaction) -> str:
-    """What a node did, and what a crash made of it; which rows a relay has read is told where they may come in another order."""
+    """Describe what a node did, and what a crash made of it. Which rows a relay has read is said where they may come in another order."""
     count = len(outcome.program) if outcome.crashed < 0 else outcome.crashed
     rows = model.scope.overtakes > 0
     done = _list(outcome.program[:count], rows=rows)
@@ -142,7 +142,7 @@ def _given(event: c.Event | None) -> c.Event:
 
 
 def _misread(written: c.Message, got: c.Message) -> str:
-    """What a consumer of another version reads otherwise than its producer has written it, in words; empty: nothing."""
+    """Describe what a consumer of another version reads otherwise than its producer has written it; empty: nothing."""
     if written == got:
         return ""
     found = _difference(encode(written), encode(got), ())

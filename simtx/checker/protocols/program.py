@@ -199,7 +199,7 @@ class EffectPlayer:
 
     @staticmethod
     def _begins(node: Node, tx: int, actor: RunningMachine, pending: list[c.Effect], play: Play) -> bool:
-        """Whether the next effect is a local transaction that is under way from here on: its outbox rows have numbers and are not visible."""
+        """Return whether the next effect is a local transaction that is under way from here on: its outbox rows have numbers and are not visible."""
         effect = pending[0]
         if not isinstance(effect, c.Transact) or not effect.outbox_rows() or not node.store.begin(tx, effect):
             return False

@@ -201,7 +201,7 @@ class Judge:
         return known
 
     def in_force(self, state: Any, tx: int) -> list[bool]:
-        """For each step that writes, whether it is in force."""
+        """List for each step that writes whether it is in force."""
         nets: dict[tuple[int, int], int] = {}
         for local in state[0]:
             nets.update(self.net(local))
@@ -234,7 +234,7 @@ class Judge:
 
     @by_number
     def repeated(self, local: int) -> bool:
-        """Whether a step was done here more often than undone, by more than one, or less often."""
+        """Return whether a step was done here more often than undone, by more than one, or less often."""
         return any(net not in (0, 1) for net in self.net(local).values())
 
     def undo_order(self, state: Any) -> bool:
@@ -286,7 +286,7 @@ class Judge:
         return True
 
     def _touched(self, state: Any, tx: int) -> bool:
-        """Whether any step of a transaction was ever done."""
+        """Return whether any step of a transaction was ever done."""
         return any(owner == tx for local in state[0] for owner, _ in self.net(local))
 
     def atomicity(self, state: Any) -> bool:
@@ -311,7 +311,7 @@ class Judge:
 
     @by_number
     def _fits(self, local: int) -> bool:
-        """Whether the values of one store are the sum of what was done there and not undone."""
+        """Return whether the values of one store are the sum of what was done there and not undone."""
         store = self.locals.store(local)
         name = self.locals.states.values[local].name
         expected: dict[str, float] = {}
@@ -323,7 +323,7 @@ class Judge:
         return found == {key: value for key, value in expected.items() if value}
 
     def _tally(self, state: Any, tx: int) -> tuple[int, int, int]:
-        """Of the steps that write: how many are in force, how many are not, and for how many an operator answers."""
+        """Count of the steps that write: how many are in force, how many are not, and for how many an operator answers."""
         force = self.in_force(state, tx)
         return sum(force), len(force) - sum(force), dict(self.observations[state[3]].skipped).get(tx, 0)
 
@@ -363,7 +363,7 @@ class Judge:
         return True
 
     def _was_undone(self, state: Any, tx: int) -> bool:
-        """Whether a step was done and undone: whoever has seen to that knows of the transaction after a crash, too."""
+        """Return whether a step was done and undone: whoever has seen to that knows of the transaction after a crash, too."""
         counts = (self.locals.store(local).counts for local in state[0])
         return any(owner == tx and did and undid for one in counts for (owner, _), (did, undid) in one.items())
 
@@ -397,7 +397,7 @@ class Judge:
         return all(self._true(state, *one) for one in told if one[2] is not None and one[2][0] not in answered)
 
     def _true(self, state: Any, node: int, kind: str, cause: tuple[int, int, str]) -> bool:
-        """Whether what an event says of its cause is so: it was done, or refused, or undone; and all before it was done.
+        """Return whether what an event says of its cause is so: it was done, or refused, or undone; and all before it was done.
 
         Steps that only read leave nothing to judge by.
         """
@@ -412,7 +412,7 @@ class Judge:
         return did > 0 and (kind != "completed" or self._all_done(state, tx))
 
     def _all_done(self, state: Any, tx: int) -> bool:
-        """Whether every step of a transaction that writes was done once."""
+        """Return whether every step of a transaction that writes was done once."""
         done = {key for local in state[0] for key, (did, _) in self.locals.store(local).counts.items() if did}
         return all((tx, index) in done for index in self.writing)
 
@@ -445,7 +445,7 @@ class Judge:
 
 
 def _descendants(plan: Plan) -> dict[int, frozenset[int]]:
-    """For each step those that come after it, directly or not."""
+    """Steps that come after each step, directly or not."""
     behind: dict[int, set[int]] = {int(step.index): set() for step in plan.steps}
     for step in reversed(plan.steps):
         for before in step.after:

@@ -85,7 +85,7 @@ class ProtocolModel(Steps):
 
     @property
     def direct(self) -> bool:
-        """Whether any message went from node to node, and not through a broker."""
+        """Return whether any message went from node to node, and not through a broker."""
         return self.reactions.direct
 
     def always(self) -> dict[str, Callable[[State], bool]]:
@@ -130,7 +130,7 @@ class ProtocolModel(Steps):
         )
 
     def _remembers(self) -> bool:
-        """Whether anything has to be done when a node restarts: a machine that recovers, or a daemon."""
+        """Return whether anything has to be done when a node restarts: a machine that recovers, or a daemon."""
         return any(
             type(self.strategy.machine(name, 0)).recover is not Machine.recover
             or any(True for _ in self.strategy.daemons(name))

@@ -166,7 +166,7 @@ class Reactions:
 
     @property
     def direct(self) -> bool:
-        """Whether any message went from node to node, and not through a broker."""
+        """Return whether any message went from node to node, and not through a broker."""
         return any(item.kind == MESSAGE and item.event is not None for item in self.items.values)
 
     def where(self, message: Message) -> int:
@@ -206,7 +206,7 @@ class Reactions:
 
     @by_number
     def up(self, local: int) -> bool:
-        """Whether a node is up."""
+        """Return whether a node is up."""
         return self.locals.up(local)
 
     @by_number

@@ -22,7 +22,7 @@ class Renaming:
     A value is brought into a normal form on the way: in lists and tuples, the names, indexes and steps of participants that are alike
     are sorted among their places. What depends on their order is thereby lost, deliberately; `simtx.checker.protocols.symmetry` checks that
     nothing does. What a machine keeps by step (`Machine.by_step`) is not sorted: each entry goes where its step goes. Where
-    such a field holds the index of one step, that of the first of its class stands for all, so that which of them it was is lost, too.
+    such a field holds the index of one step, that of the first of its class stands for all. Which of them it was is lost, too.
 
     Args:
         names: For each participant, its name, the name of its step, and the keys that only this step changes.

@@ -16,8 +16,8 @@ from simtx.protocols.codec import CodecError
 from simtx.protocols.event_schema import Schema, SchemaError, SchemaTooNew
 
 Unreadable: TypeAlias = Literal["stop", "skip", "gated"]
-"""What a consumer does with an event of a version that it cannot read: it stops that lane, or leaves the event out. ``gated``: it would leave it out, and never meets one, since nobody writes
-the new version before all read it."""
+"""Treatment of an event of a version that its consumer cannot read: it stops that lane, or leaves the event out. ``gated``: it would leave it out, and
+never meets one, since nobody writes the new version before all read it."""
 Level: TypeAlias = int
 
 BEFORE: Final[Level] = 0
@@ -73,7 +73,7 @@ class Rollout:
         return None if self.gated and BEFORE in levels else AFTER
 
     def read(self, message: Message, *, writer: Level, reader: Level) -> Message | None:
-        """What a process on one level gets of a message that one on another level has written; None: it cannot read it."""
+        """Message that a process on one level gets when one on another level has written it; None: it cannot read it."""
         try:
             written = self.schemas[writer].wrap(message)
         except CodecError:  # of a class that does not travel: only its version is looked at
@@ -89,7 +89,7 @@ ROLLOUTS: Final = {
     "skip": Rollout(name="skip", unread="skip"),
     "gated": Rollout(name="gated", unread="skip", rounds=2),
 }
-"""Those that have a name."""
+"""Rollouts that have a name."""
 
 
 def rollout_of(upgrade: Rollout | Unreadable) -> Rollout:

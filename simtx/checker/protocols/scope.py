@@ -162,7 +162,7 @@ class Scope:
         return ""
 
     def _problem(self) -> str:
-        """What makes no sense, or nothing."""
+        """Problem of this scope: what makes no sense in it, or nothing."""
         for name, least, most in (
             ("participants", 1, _STEPS),
             ("messages", 1, 4),
@@ -198,7 +198,7 @@ class Scope:
         return ""
 
     def changed(self, **changes: Any) -> Scope:
-        """This scope with other numbers."""
+        """Return this scope with other numbers."""
         return replace(self, **changes)
 
     def faultless(self) -> Scope:
@@ -261,7 +261,7 @@ class Scope:
         return "pivot" if index == self.pivot else "retriable"
 
     def writes(self, index: int) -> bool:
-        """Whether a step writes."""
+        """Return whether a step writes."""
         if self.steps is not None:
             return self.steps[index][4]
         return index < self.participants - self.reads

@@ -249,7 +249,7 @@ class Steps:
         return AFTER if rest >> UPGRADED_SHIFT + node & 1 else BEFORE
 
     def _got(self, number: int, reader: Level) -> Message | None:
-        """What a process on this level gets of a message at the broker; None: it cannot read it."""
+        """Message at the broker, as a process on this level gets it; None: it cannot read it."""
         rollout = self._rollout
         item = self.items[number]
         assert rollout is not None  # noqa: S101 - an invariant of both
@@ -261,7 +261,7 @@ class Steps:
         return got[0]
 
     def _unreadable(self, head: brokers.Head, rest: int) -> bool:
-        """Whether an event is of a version that its consumer cannot read yet."""
+        """Return whether an event is of a version that its consumer cannot read yet."""
         return self._rollout is not None and self._got(head.item, self.level(rest, head.consumer)) is None
 
     def _upgrades(self, state: State) -> Iterator[tuple[Action, State]]:
@@ -357,7 +357,7 @@ class Steps:
         return self._number(Item(ORPHAN, item.node, item.tx, None, item.message, item.consumer))
 
     def published(self, number: int, item: Item, writer: Level = BEFORE) -> tuple[tuple[Output, ...], int]:
-        """What is observed when a publication reaches the broker, and the number of the message that waits there; `writer`: how far its producer is in an upgrade."""
+        """Observations when a publication reaches the broker, and the number of the message that waits there. `writer`: how far its producer is upgraded."""
         told: tuple[tuple[Output, ...], int] = self._kept(
             "stored", number, writer, make=lambda: self._arrival(item, writer)
         )
@@ -441,7 +441,7 @@ class Steps:
             yield from self._react((nodes, net, broker, noted, budget, rest), Action("intervene", node, event))
 
     def _attended(self, state: State) -> Iterator[tuple[Action, State]]:
-        """Where there is an operator, what waits for one at rest gets its answer, and time passes anew; to try again is tried once."""
+        """Let the operator, where there is one, answer what waits for one at rest. Time passes anew; to try again is tried once."""
         nodes, net, broker, seen, budget, rest = state
         observed = self.observations[seen]
         if not self.scope.interventions:
@@ -558,7 +558,7 @@ class Steps:
                 yield name, after
 
     def _cut_off(self, state: State, label: Action) -> Iterator[tuple[Action, State]]:
-        """What a crash does to what the node has in flight with the broker: a publication arrives or is lost, and acks reach nobody."""
+        """Cut off what a node that crashes has in flight with the broker: a publication arrives or is lost, and acks reach nobody."""
         nodes, net, broker, seen, budget, rest = state
         node = label.node
         if broker:

@@ -46,7 +46,7 @@ class NotAlikeError(ScenarioError):
 
 
 def _crash_free(outcomes: Sequence[Reaction]) -> Iterator[Reaction]:
-    """Those outcomes that are possible when no crash is left."""
+    """Outcomes that are possible when no crash is left."""
     for outcome in outcomes:
         if outcome.crashed >= 0 or outcome.crashed == PAUSED:
             return
@@ -108,7 +108,7 @@ class Symmetry:
                 self.classes.append(tuple(alike))
 
     def _interchangeable(self, one: int, other: int) -> bool:
-        """Whether two participants have equal parts in the plan, and the hub begins alike when they change places."""
+        """Return whether two participants have equal parts in the plan, and the hub begins alike when they change places."""
         model, scope = self.model, self.model.scope
         if (scope.writes(one), scope.kind(one)) != (scope.writes(other), scope.kind(other)):
             return False
@@ -298,7 +298,7 @@ class Symmetry:
         return found
 
     def _trait(self, value: Callable[[Renaming], Hashable]) -> tuple[tuple[int, int], ...]:
-        """What a value says of each member of a class that it mentions, as (member, number)."""
+        """Trait of a value: what it says of each member of a class that it mentions, as (member, number)."""
         plain = Renaming(self.names, range(len(self.kinds)), self.kinds, self._by_step)
         value(plain)
         found = []
@@ -314,7 +314,7 @@ class Symmetry:
 
     @by_number
     def _local_trait(self, number: int) -> tuple[tuple[int, int], ...]:
-        """What a local state says of whom; met here for the first time, it is also a possible order of the participants."""
+        """Trait of a local state: what it says of whom. Met here for the first time, it is also a possible order of the participants."""
         for case in self._ordered(number):
             self.check(*case)
 
@@ -337,7 +337,7 @@ class Symmetry:
 
     @by_number
     def _rest_trait(self, rest: int) -> tuple[tuple[int, ...], ...]:
-        """For each participant, what it is to refuse, and when it had its turn."""
+        """Trait of the rest: of each participant, what it is to refuse, and when it had its turn."""
         count, fired = self.model.reactions.rounds.values[rest >> WAIT_SHIFT]
         plans = self.model.variants[rest >> VARIANT_SHIFT & REQUESTS][1] if rest & REQUESTS else ()
         found = []
@@ -352,7 +352,7 @@ class Symmetry:
 
     @by_number
     def _is_uniform(self, local: int) -> bool:
-        """Whether nothing but what a local state says of each member tells its members apart."""
+        """Return whether nothing but what a local state says of each member tells its members apart."""
         said = dict(self._local_trait(local))
         count = len(self.kinds)
         return all(

@@ -81,7 +81,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether everything was explored, every property holds, and what must be possible is."""
+        """Return whether everything was explored, every property holds, and what must be possible is."""
         return self.complete and not self.violations and all(self.goals.values())
 
     @property
@@ -109,7 +109,7 @@ class Verdict:
 
     @property
     def warnings(self) -> list[str]:
-        """What to know of the search beside its result, a line each: that it was slower than it need be, where it had much to do."""
+        """Remarks on the search beside its result, a line each: that it was slower than it need be, where it had much to do."""
         if self.engine == "fast" or self.engine_reason in ("", ASKED) or self.states < MATTERS:
             return []
         return [
@@ -147,7 +147,7 @@ class Verdict:
         return "\n".join(out)
 
     def _groups(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """When properties are looked at: those that were checked, each with what it says."""
+        """Groups of the properties that were checked, by when they are looked at; each property with what it says."""
         groups = (("at any time", ALWAYS), ("at rest", AT_REST))
         return [(group, [(name, says[name]) for name in self.checked if name in says]) for group, says in groups]
 
@@ -164,7 +164,7 @@ class Verdict:
         return out
 
     def _proved(self, name: str) -> bool | None:
-        """Whether a property holds; None if that is open: not refuted, and not everything was explored."""
+        """Return whether a property holds; None if that is open: not refuted, and not everything was explored."""
         if name in self.violations:
             return False
         return True if self.complete else None
@@ -176,7 +176,7 @@ class Verdict:
         return f" (known: {self.expected[name]})" if name in self.expected else ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines: plain values only. A property that is not refuted so far, and a goal not reached so far, is None."""
+        """Plain values only, for machines. A property that is not refuted so far, and a goal not reached so far, is None."""
         return {
             "strategy": self.strategy,
             "scope": self.scope.options(),
@@ -319,7 +319,7 @@ def verify(
 def verify_scope(
     strategy: Strategy, scope: Scope, *, symmetry: bool = False, workers: int = 1, **limits: Any
 ) -> Verdict:
-    """As `verify`, with a `Scope`; `limits` are those of `explore`.
+    """Verify as `verify` does, with a `Scope`; `limits` are those of `explore`.
 
     A state does not tell whether a step was refused on the way to it. So `validity` is checked in an exploration of its own, of the same plans
     without faults and refusals, unless the scope itself has none. Neither can rows of an
@@ -489,7 +489,7 @@ def machines(model: ProtocolModel) -> list[type[Machine]]:
 
 
 def uncovered(kinds: Iterable[type[Machine]], covered: Iterable[tuple[str, str, str, str]]) -> list[str]:
-    """What transition tables offer and nobody took, in words: states, rows (an event in a state), and states that a row may lead to."""
+    """Parts of transition tables that nobody took, in words: states, rows (an event in a state), and states that a row may lead to."""
     taken = set(covered)
     rows = {(role, state, event) for role, state, event, _ in taken}
     reached = {(role, state) for role, state, _, _ in taken} | {(role, state) for role, _, _, state in taken}
@@ -524,7 +524,7 @@ def undeclared(kinds: Iterable[type[Machine]], covered: Iterable[tuple[str, str,
 
 
 def coverage(verdicts: Iterable[Verdict], kinds: Iterable[type[Machine]]) -> list[str]:
-    """What no exploration of a set has reached, as `Verdict.not_covered`.
+    """Parts of transition tables that no exploration of a set has reached, as `Verdict.not_covered`.
 
     Args:
         verdicts: The explorations.

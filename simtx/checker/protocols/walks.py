@@ -1,6 +1,6 @@
 """Random walks through what a strategy can do in a scope, for scopes that no search exhausts.
 
-Each walk draws a mix of faults of its own, up to what the scope allows, and then goes on with anything that can happen until nothing can any more. A mix
+Each walk draws a mix of faults of its own, up to what the scope allows. Then it goes on with anything that can happen until nothing can any more. A mix
 without crashes goes far into what losses do, which a mix of everything hardly reaches (A. Groce and others, "Swarm testing", ISSTA 2012). A walk is its seed:
 the same number takes the same way. Nothing is proved by walks; what one of them violates is a story like any other.
 """

@@ -1,14 +1,14 @@
 """Event-sourced aggregates: the events are the data, and an append says which version it has seen.
 
-Theory of operation. An **aggregate** (an account, an order) is a stream of events. Its state is the fold of them; its **version** is their number. A command is worked off so: *load* the events, *decide*
-what the command means in this state (nothing, if a rule of the business refuses it), and *append* the new events with the **expected version**, that of the state that was decided on. The store
+Theory of operation. An **aggregate** (an account, an order) is a stream of events. Its state is the fold of them; its **version** is their number. A command is worked off in three steps. *Load* the events.
+*Decide* what the command means in this state: nothing, if a rule of the business refuses it. *Append* the new events with the **expected version**, that of the state that was decided on. The store
 takes them if that is still the version: a unique row for (stream, version) is enough. Otherwise there is a **conflict**: somebody else was faster.
 
 - After a conflict the command is decided **again**, on the new state. Who appends the old decision again at the new version (`conflict` = ``append``) has checked
   nothing: two withdrawals that were both allowed empty the account twice. So has who appends without an expected version.
 - An append whose answer is lost may have succeeded. Asked again, it is applied twice, unless the aggregate **recognises** the command by its id, in its events.
-- A **snapshot** saves the fold of a long stream. It says its version, and the events behind it are folded on top. A snapshot that is labelled with a version it was not
-  made of (the state was read first and the version afterwards) hides an event for good. Snapshots can be thrown away.
+- A **snapshot** saves the fold of a long stream. It says its version, and the events behind it are folded on top. A snapshot may be labelled with a version it was not
+  made of: the state was read first and the version afterwards. Such a one hides an event for good. Snapshots can be thrown away.
 
 Known weaknesses: a rule over two aggregates is not checked by either. A hot aggregate is retried often: with n writers at once, at most one of n attempts succeeds.
 
@@ -103,13 +103,13 @@ class AggregateRule:
         return State(len(stream), balance, frozenset(event.command for event in stream))
 
     def decide(self, state: State, command: int, amount: int) -> Event | Literal["refused", "known"]:
-        """What a command means in this state: an event; or it is refused, as the balance must not fall below zero; or it was worked off before."""
+        """Result of a command in this state: an event; or it is refused, as the balance must not fall below zero; or it was worked off before."""
         if self.recognises and command in state.known:
             return "known"
         return "refused" if state.balance + amount < 0 else Event(command, amount)
 
     def takes(self, expected: int, version: int) -> bool:
-        """Whether the store takes an append at the version that it expects, where the stream has this version."""
+        """Return whether the store takes an append at the version that it expects, where the stream has this version."""
         return self.append == "any" or expected == version
 
     def appended(self, stream: tuple[Event, ...], event: Event, expected: int) -> tuple[Event, ...] | None:

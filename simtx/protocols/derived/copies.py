@@ -9,8 +9,8 @@ commit later. Four questions make a rule:
 - whether a reader that finds no copy reads the source and **fills** it in;
 - what is **checked** before a copy is taken: nothing, the ``version``, or a ``lease``.
 
-The patterns of the literature are combinations of them: cache-aside is ``invalidate`` with filling, write-through is ``copy`` by the writer with filling,
-a cache that only forgets is ``none`` with a time to live, a search index is ``copy`` by event without filling.
+The patterns of the literature are combinations of them. Cache-aside is ``invalidate`` with filling; write-through is ``copy`` by the writer with filling;
+a cache that only forgets is ``none`` with a time to live; a search index is ``copy`` by event without filling.
 
 **The races.** A reader misses, reads version 1 and is slow. Version 2 is committed, and its invalidation finds nothing to remove. Then the reader fills
 version 1 in. Nobody comes again: the copy is wrong until the next commit of this key, or for ever. Two writers put versions 1 and 2 and arrive
@@ -87,7 +87,7 @@ class CopyRule:
             raise ScenarioError(found[1], f"copy: {found[0]}")
 
     def updated(self, copy: Copy, version: int, *, deleted: bool = False) -> Copy | None:
-        """What an update about this version makes of the copy; None if the check refuses it.
+        """Copy that an update about this version leaves; None if the check refuses it.
 
         Args:
             copy: The copy now.
@@ -127,7 +127,7 @@ class CopyRule:
 
 
 def problem(update: Update, by: Updater, check: Check, *, fill: bool, expires: bool) -> tuple[str, str] | None:
-    """What contradicts itself in a rule: the name of the member, and one line that says what would be right."""
+    """Contradiction within a rule: the name of the member, and one line that says what would be right."""
     if update != "copy" and not fill:
         return "fill", "nobody would ever put a copy; let readers fill it, or let the update copy the value"
     if update == "none" and not expires:

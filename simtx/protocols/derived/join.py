@@ -114,7 +114,7 @@ class JoinRule:
         return branch if branch == "refused" else "undone"
 
     def over(self, decision: Decision, confirmed: Collection[int], branches: int) -> bool:
-        """Whether the monitor takes a saga for ended.
+        """Return whether the monitor takes a saga for ended.
 
         Args:
             decision: Of the join.

@@ -1,6 +1,6 @@
 """Projections: a state that is made of a stream of events, and the checkpoint that says how far.
 
-Theory of operation. A **projection** reads the events of a log in the order of their offsets, applies each to its own table, and may send something because of it, as a
+Theory of operation. A **projection** reads the events of a log in the order of their offsets, and applies each to its own table. It may send something because of it, as a
 row of its outbox. Its **checkpoint** is the offset that it reads next. After a crash it goes on from there. Where the checkpoint is written decides
 what a crash does:
 
@@ -109,11 +109,11 @@ class ProjectionRule:
         return Table(table.checkpoint if write.checkpoint is None else write.checkpoint, applied, sent)
 
     def may_go_on(self, shadow: Table, table: Table) -> bool:
-        """Whether a shadow may work off its next event."""
+        """Return whether a shadow may work off its next event."""
         return not self.follows or shadow.checkpoint < table.checkpoint
 
     def ready(self, shadow: Table, table: Table) -> bool:
-        """Whether readers may be switched to the shadow."""
+        """Return whether readers may be switched to the shadow."""
         return self.rebuild == "early" or shadow.checkpoint >= table.checkpoint
 
 

@@ -95,7 +95,7 @@ class KeyNumbers:
         )
 
     def _weighing(self, factors: tuple[tuple[float, ...], ...]) -> Any:
-        """What a key counts in each conserved quantity, as C takes it."""
+        """Weights of a key in the conserved quantities, as C takes them."""
         weights = self._weights.get(factors)
         if weights is None:
             flat = [factor for one in factors for factor in one]

@@ -236,7 +236,7 @@ class CompiledLoop(RunLoop):
         return 0
 
     def _ahead(self, transactions: int) -> int:
-        """How many pages to make when there are plans or arrivals of so many transactions: several, if they will be wanted.
+        """Number of pages to make when there are plans or arrivals of so many transactions: several, if they will be wanted.
 
         While C has them it needs no Python, which another thread may be in.
         """

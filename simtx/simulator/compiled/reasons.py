@@ -73,7 +73,7 @@ COUNTED: Final = {
 
 
 def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
-    """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
+    """Reason why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
     for node in (*scenario.services, strategy.hub):
         daemons = tuple(strategy.daemons(node)) if node is not None else ()
         if len(daemons) > 1 or any(not _is_relay(daemon) for daemon in daemons):
@@ -111,7 +111,7 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
 
 
 def _is_relay(daemon: Machine) -> bool:
-    """Whether a daemon hands rows to couriers as `Relay` does, so that its parts are all that has to be learned."""
+    """Return whether a daemon hands rows to couriers as `Relay` does, so that its parts are all that has to be learned."""
     kind = type(daemon)
     return isinstance(daemon, Relay) and all(getattr(kind, name) is getattr(Relay, name) for name in _HANDING)
 

@@ -82,7 +82,7 @@ class StreamNumbers:
         return number
 
     def fill_together(self, stream: int, major: int, minor: int, target: int, numbers: Any) -> None:
-        """What follows the common factor, or belongs to no transaction."""
+        """Fill in what follows the common factor, or belongs to no transaction."""
         if stream < 0:
             common = self._bound.world.common
             if common is None:

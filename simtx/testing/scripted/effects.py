@@ -91,13 +91,13 @@ class Effects:
                 assert_never(effect)
 
     def _fails(self, node: Node, tx: int, effect: c.Transact | c.Execute | c.Prepare) -> bool:
-        """Whether a store operation fails transiently; one that has to wait for a lock times out when it is played."""
+        """Return whether a store operation fails transiently; one that has to wait for a lock times out when it is played."""
         if self.failing or (self.fail is not None and self.fail(node.name, effect)):
             return True
         return self.waits(node, tx, effect)
 
     def waits(self, node: Node, tx: int, effect: c.Transact | c.Execute | c.Prepare) -> bool:
-        """Whether a store operation has to wait for a lock; a duplicate does not."""
+        """Return whether a store operation has to wait for a lock; a duplicate does not."""
         if isinstance(effect, c.Transact | c.Prepare) and effect.key is not None and effect.key in node.store.rows:
             return False
         return node.store.locked(tx, (one.key for one in effect.operations))

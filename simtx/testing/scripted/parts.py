@@ -63,7 +63,7 @@ class Store:
     prepared: dict[int, Workspace] = field(default_factory=dict)
 
     def locked(self, tx: int, keys: Iterable[str]) -> bool:
-        """Whether another transaction holds one of these keys."""
+        """Return whether another transaction holds one of these keys."""
         held = set(keys)
         branches = (*self.open.items(), *self.prepared.items())
         return any(owner != tx and held & branch.keys for owner, branch in branches)
@@ -96,7 +96,7 @@ class Node:
     lazies: list[Callable[[], None]] = field(default_factory=list)
 
     def idle(self, tx: int) -> bool:
-        """Whether this transaction's machine may handle its next event."""
+        """Return whether this transaction's machine may handle its next event."""
         return self.up and not self.programs.get(tx) and not self.inbox.get(tx)
 
 

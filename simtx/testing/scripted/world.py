@@ -90,7 +90,7 @@ class ScriptedWorld(Effects):
         return self.nodes[node].store
 
     def net(self, tx: int) -> dict[int, int]:
-        """How often each step of a transaction is in effect: actions minus compensations. Steps that write nothing have no effect."""
+        """Number of times that each step of a transaction is in effect: actions minus compensations. Steps that write nothing have no effect."""
         count = {
             step.index: 0 for step in self.plans[tx].steps if any(one.kind in ("add", "set") for one in step.operations)
         }
@@ -421,7 +421,7 @@ class ScriptedWorld(Effects):
         return actions
 
     def _has_next(self, node: Node, tx: int) -> bool:
-        """Whether a finished store operation (or a daemon's start) waits to be handled, and can be."""
+        """Return whether a finished store operation (or a daemon's start) waits to be handled, and can be."""
         if not node.inbox.get(tx) or node.programs.get(tx):
             return False
         return tx != DAEMON or not any(node.programs.values())
