@@ -63,7 +63,7 @@ def loses_what_it_holds(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledges_while_it_is_down(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Broker, "_receive", lambda self, publication: self._confirm(publication))
+    patch.setattr(Broker, "_taken", lambda self, publication: self._confirm(publication))
 
 
 def never_redelivers(patch: pytest.MonkeyPatch) -> None:
