@@ -95,7 +95,7 @@ def test_something_that_is_no_history_is_refused(wrong: Any) -> None:
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"absent\.json: No such file"):
+    with pytest.raises(ScenarioError, match=r"absent\.json: there is no such file"):
         check_history(tmp_path / "absent.json")
     array = tmp_path / "broken.json"
     array.write_text('[{"id": 1},\n{]')
