@@ -65,6 +65,10 @@ def ratio(metric: str, one: str, other: str) -> Callable[[Summaries], float]:
     return lambda runs: float(runs[one][metric]) / float(runs[other][metric])
 
 
+def difference(metric: str, one: str, other: str) -> Callable[[Summaries], float]:
+    return lambda runs: float(runs[one][metric]) - float(runs[other][metric])
+
+
 def value(metric: str, cell: str, factor: float = 1.0) -> Callable[[Summaries], float]:
     return lambda runs: factor * float(runs[cell][metric])
 
@@ -176,7 +180,7 @@ def questions() -> list[Question]:
             "The relay polls every 500 ms instead of every 20. By how much is the outcome later, in the mean?",
             "by half of an interval, 240 ms",
             {"rare": (lab(25, **seldom), "outbox"), "often": (lab(25), "outbox")},
-            lambda runs: float(runs["rare"]["decision_mean_ms"]) - float(runs["often"]["decision_mean_ms"]),
+            difference("decision_mean_ms", "rare", "often"),
             "ms",
             "Every hop of the choreography waits for a poll of its own service.",
         ),
@@ -185,7 +189,7 @@ def questions() -> list[Question]:
             "A slow disk: each forced write takes 20 ms in place of 1.8. How much later does 2pc answer, in the mean?",
             "by five writes, 90 ms: two votes, a decision, two ends",
             {"slow": (lab(15, 150, **disks), "2pc"), "normal": (lab(15, 150), "2pc")},
-            lambda runs: float(runs["slow"]["latency_mean_ms"]) - float(runs["normal"]["latency_mean_ms"]),
+            difference("latency_mean_ms", "slow", "normal"),
             "ms",
             "Votes are forced side by side, and the ends of the branches after the answer: two writes on the way, and now and then the one that is under way at the same log.",
             disk="scenario",
@@ -195,7 +199,7 @@ def questions() -> list[Question]:
             "And the saga?",
             "by less than 2pc: there are no votes",
             {"slow": (lab(15, 150, **disks), "saga"), "normal": (lab(15, 150), "saga")},
-            lambda runs: float(runs["slow"]["latency_mean_ms"]) - float(runs["normal"]["latency_mean_ms"]),
+            difference("latency_mean_ms", "slow", "normal"),
             "ms",
             "All its forced writes stand on the way, one after the other: two local transactions, and three records of the orchestrator.",
             disk="scenario",
@@ -205,7 +209,7 @@ def questions() -> list[Question]:
             "And the outbox?",
             "by two writes: the row and its event",
             {"slow": (lab(15, 150, **disks), "outbox"), "normal": (lab(15, 150), "outbox")},
-            lambda runs: float(runs["slow"]["latency_mean_ms"]) - float(runs["normal"]["latency_mean_ms"]),
+            difference("latency_mean_ms", "slow", "normal"),
             "ms",
             "Row and event are one local transaction, so one forced write. What follows is not waited for.",
             disk="scenario",
